@@ -1,0 +1,129 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "tensor/backend.h"
+#include "tensor/tensor.h"
+
+namespace normtune {
+
+class Node;
+
+/// What autograd knows of a variable apart from its value, so that the tape does not keep values alive.
+struct AutogradMeta {
+  bool requires_grad = false;
+  Tensor grad;                    // of a leaf after backward()
+  std::shared_ptr<Node> grad_fn;  // null for a leaf
+};
+
+/// A tensor that autograd follows. Copies are handles to the same variable.
+///
+///   Variable weight(Tensor::full({3}, 2.0, DType::float64), /*requires_grad=*/true);
+///   Variable loss = sum(multiply(weight, weight));
+///   loss.backward();
+///   weight.grad();  // {4, 4, 4}
+class Variable {
+ public:
+  Variable() = default;  ///< undefined
+  explicit Variable(Tensor value, bool requires_grad = false);
+
+  bool defined() const { return impl_ != nullptr; }
+  const Tensor& tensor() const { return impl_->value; }
+  const Shape& shape() const { return tensor().shape(); }
+  int64_t size(int dim) const { return tensor().size(dim); }
+  DType dtype() const { return tensor().dtype(); }
+  Device device() const { return tensor().device(); }
+  Backend& backend() const { return tensor().backend(); }
+
+  bool requires_grad() const { return defined() && impl_->meta->requires_grad; }
+  /// Freezes or unfreezes a leaf. Throws std::logic_error for the result of an op.
+  void set_requires_grad(bool requires_grad);
+  bool is_leaf() const { return impl_->meta->grad_fn == nullptr; }
+  /// The accumulated gradient of a leaf; undefined before the first backward().
+  const Tensor& grad() const { return impl_->meta->grad; }
+  void zero_grad() { impl_->meta->grad = Tensor(); }
+  /// The same value, unknown to autograd.
+  Variable detach() const { return Variable(tensor()); }
+  /// Replaces the value of a leaf by another tensor (same shape); autograd state stays.
+  void set_tensor(Tensor value);
+
+  /// Fills grad() of every leaf that requires it with d this / d leaf, adding to what is there. The variable
+  /// has one element. Saved tensors are released on the way: a second backward() throws std::logic_error.
+  void backward() const;
+
+  const std::shared_ptr<AutogradMeta>& meta() const { return impl_->meta; }
+
+ private:
+  friend Variable attach(Tensor value, std::shared_ptr<Node> node);
+  struct Impl {
+    Tensor value;
+    std::shared_ptr<AutogradMeta> meta;
+  };
+  std::shared_ptr<Impl> impl_;
+};
+
+/// One recorded op: named saved tensors and the rule for its gradient. Each differentiable op derives one
+/// class. Nodes are numbered in the order of recording; this order is the tape, and backward() plays it in
+/// reverse.
+class Node {
+ public:
+  virtual ~Node() = default;
+  virtual std::string_view name() const = 0;
+
+  /// The gradients of the inputs, in their order; undefined for inputs that need none. `grad_output` may be
+  /// overwritten if it is_unique().
+  virtual std::vector<Tensor> backward(Tensor grad_output) = 0;
+  /// What this node keeps for backward().
+  virtual std::vector<Tensor> saved_tensors() const = 0;
+  /// Drops the saved tensors.
+  virtual void release() = 0;
+
+  bool needs_input_grad(size_t i) const { return inputs_[i] && inputs_[i]->requires_grad; }
+
+ private:
+  friend class Tape;
+  friend void connect(Node& node, std::span<const Variable> inputs);
+  std::vector<std::shared_ptr<AutogradMeta>> inputs_;  // null for inputs that require no gradient
+  uint64_t sequence_number_ = 0;
+};
+
+/// Whether ops record at all (thread-local). NoGradGuard switches it off for its lifetime.
+bool grad_enabled();
+class NoGradGuard {
+ public:
+  NoGradGuard();
+  ~NoGradGuard();
+  NoGradGuard(const NoGradGuard&) = delete;
+  NoGradGuard& operator=(const NoGradGuard&) = delete;
+
+ private:
+  bool previous_;
+};
+
+/// True if an op on these inputs must be recorded: recording is on and one of them requires a gradient.
+bool needs_recording(std::span<const Variable> inputs);
+
+/// Wraps the output of an op. If it must be recorded, `make_node` supplies the node; it is called after the
+/// node's inputs are known to need gradients, so it can decide what to save:
+///
+///   return record(output, {input, weight}, [&] { return std::make_shared<MatMulBackward>(...); });
+///
+/// needs_input_grad(i) of the new node is valid only after record(); decide what to save from
+/// inputs[i].requires_grad().
+Variable record(Tensor output, std::vector<Variable> inputs,
+                const std::function<std::shared_ptr<Node>()>& make_node);
+
+/// Wraps the output of an op that has no derivative. Throws std::logic_error if it would have to be recorded.
+Variable record_without_derivative(std::string_view op, Tensor output, std::span<const Variable> inputs);
+
+/// Bytes that the graph behind `output` keeps for backward, each storage counted once; `exclude` lists
+/// storages that exist anyway (the parameters).
+size_t saved_bytes(const Variable& output, std::span<const Variable> exclude);
+
+}  // namespace normtune

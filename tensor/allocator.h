@@ -1,0 +1,27 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace normtune {
+
+/// What an allocator holds, in bytes, and how often it had to ask the system.
+struct AllocatorStats {
+  size_t in_use = 0;               ///< handed out and not yet given back
+  size_t peak_in_use = 0;          ///< the largest value of in_use since the last reset_peak()
+  size_t reserved = 0;             ///< obtained from the system
+  int64_t system_allocations = 0;  ///< requests to the system so far; constant in a steady-state step
+};
+
+/// Serves the memory of tensors on one device. Thread-safe.
+class Allocator {
+ public:
+  virtual ~Allocator() = default;
+  /// Returns at least `bytes` bytes, aligned to 64. Throws Error(out_of_memory) naming asked and held bytes.
+  virtual void* allocate(size_t bytes) = 0;
+  virtual void deallocate(void* pointer, size_t bytes) = 0;
+  virtual AllocatorStats stats() const = 0;
+  virtual void reset_peak() = 0;
+};
+
+}  // namespace normtune

@@ -1,0 +1,278 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "tensor/allocator.h"
+#include "tensor/philox.h"
+#include "tensor/tensor.h"
+
+namespace normtune {
+
+/// Element-wise functions of one argument.
+enum class Activation { relu, gelu, gelu_tanh, tanh, silu };
+
+/// Which elements a dropout zeroes. Element (row, channel) is kept if word `channel % 4` of
+/// philox4x32({example_ids[row], positions[row], channel / 4, head}, key) reaches the threshold; `head` is 0
+/// but in attention, where `channel` is the key's position. Kept elements are scaled by 1 / (1 -
+/// probability). So a mask depends on the example and the place alone: not on packing, fusion, threads or
+/// device.
+struct DropoutMask {
+  double probability = 0;
+  PhiloxKey key;
+  Tensor example_ids;  // [num_rows] int64, the example's index in its data set
+  Tensor positions;    // [num_rows] int32, the token's position in its sequence
+
+  bool active() const { return probability > 0; }
+};
+
+/// The rules of one AdamW variant (formats: torch, hf, bert), applied by adamw_step.
+enum class AdamWVariant {
+  torch,  ///< decay first; eps outside the bias-corrected root
+  hf,     ///< eps before the bias correction; decay last
+  bert,   ///< as hf, without bias correction
+};
+
+/// Every kernel that a device must provide: the one page to read, and the one page to extend. A device that
+/// lacks a kernel does not compile. Shapes stand behind each argument; all tensors of a call share device and
+/// floating dtype unless said otherwise. Outputs are allocated by the caller and fully overwritten, except
+/// with `accumulate`. Callers (autograd/) check shapes; kernels may rely on them. float32 and float64 on the
+/// CPU.
+class Backend {
+ public:
+  virtual ~Backend() = default;
+  virtual std::string name() const = 0;
+  virtual Allocator& allocator() = 0;
+  /// Waits until everything enqueued is done.
+  virtual void synchronize() = 0;
+
+  // ---- Data movement
+  // --------------------------------------------------------------------------------------------
+  virtual void copy_from_host(void* device_destination, const void* host_source, size_t bytes) = 0;
+  virtual void copy_to_host(void* host_destination, const void* device_source, size_t bytes) = 0;
+  virtual void copy(void* destination, const void* source, size_t bytes) = 0;  // on this device
+  virtual void fill(const Tensor& output, double value) = 0;
+  /// Converts between floating dtypes, element by element.
+  virtual void convert(const Tensor& input, const Tensor& output) = 0;
+  /// output[i, :] = input[i, :] for matrices of equal size and different row distance.
+  virtual void copy_matrix(const MatrixRef& input, const MatrixRef& output) = 0;
+
+  /// Copies with permuted dimensions: output dimension i is input dimension order[i].
+  struct Permute {
+    const Tensor& input;
+    const Tensor& output;
+    std::vector<int> order;
+  };
+  virtual void permute(const Permute& args) = 0;
+
+  /// output[i, :] = input[index[i], :]
+  struct GatherRows {
+    const Tensor& input;   // [num_input_rows, columns]
+    const Tensor& index;   // [num_rows] int32, each in [0, num_input_rows)
+    const Tensor& output;  // [num_rows, columns]
+  };
+  virtual void gather_rows(const GatherRows& args) = 0;
+
+  /// grad_input[index[i], :] += grad_output[i, :], in the order of i for each row (deterministic). grad_input
+  /// is zeroed first. Rows with index == skip_index contribute nothing (the padding row of an embedding; -1:
+  /// none).
+  struct ScatterAddRows {
+    const Tensor& grad_output;  // [num_rows, columns]
+    const Tensor& index;        // [num_rows] int32
+    const Tensor& grad_input;   // [num_input_rows, columns]
+    int64_t skip_index = -1;
+  };
+  virtual void scatter_add_rows(const ScatterAddRows& args) = 0;
+
+  // ---- Element-wise
+  // ---------------------------------------------------------------------------------------------
+  virtual void add(const Tensor& a, const Tensor& b, const Tensor& output) = 0;
+  virtual void multiply(const Tensor& a, const Tensor& b, const Tensor& output) = 0;
+  /// output = factor * input; output may be input.
+  virtual void scale(const Tensor& input, double factor, const Tensor& output) = 0;
+  /// output += factor * input
+  virtual void add_scaled(const Tensor& input, double factor, const MatrixRef& output) = 0;
+  /// output[i, :] = input[i, :] + bias; output may be input.
+  virtual void add_bias(const MatrixRef& input, const Tensor& bias, const MatrixRef& output) = 0;
+  virtual void activation_forward(Activation activation, const Tensor& input, const Tensor& output) = 0;
+  /// grad_input = grad_output * activation'(input); grad_input may be grad_output.
+  virtual void activation_backward(Activation activation, const Tensor& input, const Tensor& grad_output,
+                                   const Tensor& grad_input) = 0;
+  /// Applies a mask to a matrix [num_rows, columns]; its own backward. output may be input.
+  virtual void dropout(const Tensor& input, const DropoutMask& mask, const Tensor& output) = 0;
+
+  // ---- Matrix products and sums
+  // ---------------------------------------------------------------------------------
+  /// c = op(a) op(b), or c += ... with accumulate; op transposes if asked. After op: a [m, k], b [k, n], c
+  /// [m, n]. The bits of c do not depend on the number of threads.
+  struct MatMul {
+    MatrixRef a;
+    bool transpose_a = false;
+    MatrixRef b;
+    bool transpose_b = false;
+    MatrixRef c;
+    bool accumulate = false;
+  };
+  virtual void matmul(const MatMul& args) = 0;
+
+  /// One product for each leading index.
+  struct BatchedMatMul {
+    const Tensor& a;  // [batch, m, k], or [batch, k, m] with transpose_a
+    bool transpose_a = false;
+    const Tensor& b;  // [batch, k, n], or [batch, n, k] with transpose_b
+    bool transpose_b = false;
+    const Tensor& c;  // [batch, m, n]
+  };
+  virtual void batched_matmul(const BatchedMatMul& args) = 0;
+
+  /// output[j] = sum over i of input[i, j], in a fixed order: the gradient of a bias.
+  struct ColumnSums {
+    MatrixRef input;       // [num_rows, columns]
+    const Tensor& output;  // [columns]
+  };
+  virtual void column_sums(const ColumnSums& args) = 0;
+
+  /// output = sum of all elements, in a fixed order.
+  virtual void sum(const Tensor& input, const Tensor& output /* [] */) = 0;
+
+  // ---- Rows
+  // -----------------------------------------------------------------------------------------------------
+  virtual void softmax_forward(const Tensor& input, const Tensor& output) = 0;  // over the last dimension
+  virtual void softmax_backward(const Tensor& output, const Tensor& grad_output,
+                                const Tensor& grad_input) = 0;
+
+  /// Normalizes each row (layer_norm, and with `residual` and `dropout` the fused end of a BERT block):
+  ///   sum = dropout(input) + residual;  output = normalized * weight + bias,
+  ///   normalized = (sum - mean(sum)) * rstd,  rstd = 1 / sqrt(variance(sum) + eps), biased variance.
+  /// Statistics are taken in two passes over values from which the row's first element is subtracted, so that
+  /// a large common offset does no harm.
+  struct LayerNormForward {
+    const Tensor& input;      // [num_rows, hidden_size]
+    const Tensor* residual;   // [num_rows, hidden_size] or null
+    const DropoutMask& mask;  // of input; inactive for plain layer_norm
+    const Tensor& weight;     // [hidden_size]
+    const Tensor& bias;       // [hidden_size]
+    double eps;
+    const Tensor& output;      // [num_rows, hidden_size]
+    const Tensor* normalized;  // [num_rows, hidden_size], or null if backward will not come
+    const Tensor* rstd;        // [num_rows], or null
+  };
+  virtual void layer_norm_forward(const LayerNormForward& args) = 0;
+
+  /// With g = grad_output * weight and n = normalized, per row:
+  ///   grad_sum = rstd * (g - mean(g) - n * mean(g * n));  grad_residual = grad_sum;  grad_input =
+  ///   dropout(grad_sum) grad_weight = sum over rows of grad_output * n;     grad_bias = sum over rows of
+  ///   grad_output
+  /// One pass over the rows; the column sums go through fixed blocks of rows. Null outputs are not computed.
+  struct LayerNormBackward {
+    const Tensor& grad_output;  // [num_rows, hidden_size]
+    const Tensor& normalized;   // [num_rows, hidden_size]
+    const Tensor& rstd;         // [num_rows]
+    const Tensor& weight;       // [hidden_size]
+    const DropoutMask& mask;
+    const Tensor* grad_input;  // [num_rows, hidden_size]; may be grad_output
+    const Tensor*
+        grad_residual;          // [num_rows, hidden_size]; may be grad_output if grad_input is another tensor
+    const Tensor* grad_weight;  // [hidden_size]
+    const Tensor* grad_bias;    // [hidden_size]
+  };
+  virtual void layer_norm_backward(const LayerNormBackward& args) = 0;
+
+  // ---- Packed attention
+  // -----------------------------------------------------------------------------------------
+  /// Scaled dot-product attention, sequence by sequence and head by head. Sequence s owns the rows
+  /// [cu_seqlens[s], cu_seqlens[s + 1]) of key and value and the rows [query_cu_seqlens[s],
+  /// query_cu_seqlens[s + 1]) of query (the same ones in self-attention; one row each where only [CLS] asks).
+  /// With d = hidden_size / num_heads:
+  ///   probs = softmax(query key^T / sqrt(d));  context = dropout(probs) value
+  /// Works through blocks of query rows; no S x S tensor reaches memory.
+  struct AttentionForward {
+    MatrixRef query;                 // [num_queries, hidden_size]
+    MatrixRef key;                   // [total_tokens, hidden_size]
+    MatrixRef value;                 // [total_tokens, hidden_size]
+    const Tensor& query_cu_seqlens;  // [batch + 1] int32
+    const Tensor& cu_seqlens;        // [batch + 1] int32
+    int64_t num_heads;
+    const DropoutMask& mask;    // example_ids, positions: [num_queries], of the query rows
+    const Tensor& context;      // [num_queries, hidden_size]
+    const Tensor* log_sum_exp;  // [num_queries, num_heads] of the scaled scores, or null
+  };
+  virtual void attention_forward(const AttentionForward& args) = 0;
+
+  /// Recomputes probs from query, key and log_sum_exp. With dP = dropout(grad_context value^T):
+  ///   grad_scores = probs * (dP - rowsum(probs * dP)) / sqrt(d)
+  ///   grad_query = grad_scores key;  grad_key = grad_scores^T query;  grad_value = dropout(probs)^T
+  ///   grad_context
+  struct AttentionBackward {
+    MatrixRef query, key, value;
+    const Tensor& query_cu_seqlens;
+    const Tensor& cu_seqlens;
+    int64_t num_heads;
+    const DropoutMask& mask;
+    const Tensor& log_sum_exp;   // [num_queries, num_heads]
+    const Tensor& grad_context;  // [num_queries, hidden_size]
+    MatrixRef grad_query;        // [num_queries, hidden_size]
+    MatrixRef grad_key;          // [total_tokens, hidden_size]
+    MatrixRef grad_value;        // [total_tokens, hidden_size]
+  };
+  virtual void attention_backward(const AttentionBackward& args) = 0;
+
+  // ---- Losses
+  // ---------------------------------------------------------------------------------------------------
+  /// loss = sum over rows with label >= 0 of -log softmax(logits)[label] * scale. Rows with label -1 are left
+  /// out. Also writes grad_logits = (softmax(logits) - onehot(label)) * scale, zero for rows left out.
+  struct CrossEntropy {
+    const Tensor& logits;  // [num_rows, num_classes]
+    const Tensor& labels;  // [num_rows] int32, -1 or in [0, num_classes)
+    double scale;
+    const Tensor& loss;         // []
+    const Tensor* grad_logits;  // [num_rows, num_classes] or null
+  };
+  virtual void cross_entropy(const CrossEntropy& args) = 0;
+
+  /// loss = sum of (predictions - targets)^2 * scale;  grad_predictions = 2 (predictions - targets) * scale
+  struct SquaredError {
+    const Tensor& predictions;  // [num_rows]
+    const Tensor& targets;      // [num_rows]
+    double scale;
+    const Tensor& loss;              // []
+    const Tensor* grad_predictions;  // [num_rows] or null
+  };
+  virtual void squared_error(const SquaredError& args) = 0;
+
+  // ---- Optimisers and norms
+  // -------------------------------------------------------------------------------------
+  /// One AdamW update in one pass. With `indices`, parameter and gradient are whole tensors of which only the
+  /// listed elements move, and the moments are compact (one entry for each index).
+  struct AdamWStep {
+    AdamWVariant variant;
+    const Tensor& parameter;
+    const Tensor& gradient;      // same shape as parameter
+    const Tensor& first_moment;  // parameter.numel(), or indices->numel()
+    const Tensor& second_moment;
+    const Tensor* indices;  // [k] int64, sorted, or null for all elements
+    double lr, beta1, beta2, eps, weight_decay;
+    double gradient_scale;  // from gradient clipping; multiplies the gradient
+    int64_t step;           // 1 at the first update
+  };
+  virtual void adamw_step(const AdamWStep& args) = 0;
+
+  /// parameter -= lr * (gradient_scale * gradient + weight_decay * parameter), on `indices` or everywhere.
+  struct SgdStep {
+    const Tensor& parameter;
+    const Tensor& gradient;
+    const Tensor* indices;
+    double lr, weight_decay, gradient_scale;
+  };
+  virtual void sgd_step(const SgdStep& args) = 0;
+
+  /// Sum of squares in double precision and a fixed order, over `indices` or everywhere. Not finite if an
+  /// element is not finite.
+  virtual double squared_norm(const Tensor& input, const Tensor* indices) = 0;
+};
+
+/// The backend of a device. Throws Error(usage) if this build or machine has none.
+Backend& backend_of(Device device);
+
+}  // namespace normtune
