@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <span>
@@ -52,6 +53,9 @@ class Variable {
   Variable detach() const { return Variable(tensor()); }
   /// Replaces the value of a leaf by another tensor (same shape); autograd state stays.
   void set_tensor(Tensor value);
+  /// No other handle, view or saved tensor sees the value, so that an op that owns this handle may overwrite
+  /// it.
+  bool is_unique() const { return impl_.use_count() == 1 && impl_->value.is_unique(); }
 
   /// Fills grad() of every leaf that requires it with d this / d leaf, adding to what is there. The variable
   /// has one element. Saved tensors are released on the way: a second backward() throws std::logic_error.
@@ -60,7 +64,7 @@ class Variable {
   const std::shared_ptr<AutogradMeta>& meta() const { return impl_->meta; }
 
  private:
-  friend Variable attach(Tensor value, std::shared_ptr<Node> node);
+  friend class Tape;
   struct Impl {
     Tensor value;
     std::shared_ptr<AutogradMeta> meta;
@@ -73,24 +77,25 @@ class Variable {
 /// reverse.
 class Node {
  public:
-  virtual ~Node() = default;
+  Node() = default;
+  virtual ~Node();
+  Node(const Node&) = delete;
+  Node& operator=(const Node&) = delete;
   virtual std::string_view name() const = 0;
 
   /// The gradients of the inputs, in their order; undefined for inputs that need none. `grad_output` may be
-  /// overwritten if it is_unique().
+  /// overwritten if it is_unique(). Called once: saved tensors may be overwritten or moved from.
   virtual std::vector<Tensor> backward(Tensor grad_output) = 0;
-  /// What this node keeps for backward().
-  virtual std::vector<Tensor> saved_tensors() const = 0;
-  /// Drops the saved tensors.
-  virtual void release() = 0;
+  /// The members that hold what this node keeps for backward(). The engine clears them afterwards.
+  virtual std::vector<Tensor*> saved_tensors() = 0;
 
   bool needs_input_grad(size_t i) const { return inputs_[i] && inputs_[i]->requires_grad; }
 
  private:
   friend class Tape;
-  friend void connect(Node& node, std::span<const Variable> inputs);
   std::vector<std::shared_ptr<AutogradMeta>> inputs_;  // null for inputs that require no gradient
   uint64_t sequence_number_ = 0;
+  bool consumed_ = false;  // backward() has run, the saved tensors are gone
 };
 
 /// Whether ops record at all (thread-local). NoGradGuard switches it off for its lifetime.
@@ -109,14 +114,18 @@ class NoGradGuard {
 /// True if an op on these inputs must be recorded: recording is on and one of them requires a gradient.
 bool needs_recording(std::span<const Variable> inputs);
 
-/// Wraps the output of an op. If it must be recorded, `make_node` supplies the node; it is called after the
-/// node's inputs are known to need gradients, so it can decide what to save:
+/// Wraps the output of an op. If it must be recorded, `make_node` supplies the node, which keeps what the
+/// gradients of those inputs need that require one:
 ///
-///   return record(output, {input, weight}, [&] { return std::make_shared<MatMulBackward>(...); });
+///   return record(output, {a, b}, [&] {
+///     auto node = std::make_shared<MultiplyBackward>();
+///     if (a.requires_grad()) node->b_ = b.tensor();
+///     if (b.requires_grad()) node->a_ = a.tensor();
+///     return node;
+///   });
 ///
-/// needs_input_grad(i) of the new node is valid only after record(); decide what to save from
-/// inputs[i].requires_grad().
-Variable record(Tensor output, std::vector<Variable> inputs,
+/// Inputs may be undefined (an absent bias).
+Variable record(Tensor output, const std::vector<Variable>& inputs,
                 const std::function<std::shared_ptr<Node>()>& make_node);
 
 /// Wraps the output of an op that has no derivative. Throws std::logic_error if it would have to be recorded.

@@ -43,6 +43,10 @@ class Tensor {
   Tensor() = default;
 
   static Tensor empty(const Shape& shape, DType dtype, Device device = {});  ///< uninitialised
+  /// Uninitialised, with shape, dtype and device of `other`.
+  static Tensor empty_like(const Tensor& other) {
+    return empty(other.shape(), other.dtype(), other.device());
+  }
   static Tensor zeros(const Shape& shape, DType dtype, Device device = {});
   static Tensor full(const Shape& shape, double value, DType dtype, Device device = {});
   /// Copies values from host memory. Throws std::invalid_argument if their number is not shape.numel().

@@ -1,0 +1,182 @@
+#include <atomic>
+#include <map>
+#include <stdexcept>
+#include <unordered_set>
+
+#include "autograd/variable.h"
+
+namespace normtune {
+
+namespace {
+
+thread_local bool recording = true;
+std::atomic<uint64_t> next_sequence_number{0};
+
+/// a + b, written into one of them if nobody else uses it.
+Tensor add_gradients(Tensor a, Tensor b) {
+  if (!a.is_unique() && b.is_unique()) std::swap(a, b);
+  if (a.is_unique()) {
+    a.backend().add_scaled(b, 1.0, a);
+    return a;
+  }
+  Tensor sum = Tensor::empty_like(a);
+  a.backend().add(a, b, sum);
+  return sum;
+}
+
+}  // namespace
+
+/// Plays the recorded ops in reverse. A node is run when every later node is done, hence when its gradient is
+/// complete: the users of a value are always recorded after it.
+class Tape {
+ public:
+  /// Connects `node` to its inputs and wraps its output.
+  static Variable attach(Tensor output, std::shared_ptr<Node> node, std::span<const Variable> inputs) {
+    for (const Variable& input : inputs) {
+      node->inputs_.push_back(input.requires_grad() ? input.meta() : nullptr);
+    }
+    node->sequence_number_ = next_sequence_number++;
+    Variable variable(std::move(output), /*requires_grad=*/true);
+    variable.impl_->meta->grad_fn = std::move(node);
+    return variable;
+  }
+
+  /// Adds a gradient to a leaf, or to what waits for the node that made the value.
+  void deliver(const std::shared_ptr<AutogradMeta>& meta, Tensor grad) {
+    if (!meta->grad_fn) {
+      deliver_to_leaf(*meta, std::move(grad));
+      return;
+    }
+    const std::shared_ptr<Node>& node = meta->grad_fn;
+    if (node->consumed_) {
+      throw std::logic_error(fmt::format(
+          "backward: the saved tensors of {} are released; each graph serves one backward()", node->name()));
+    }
+    Pending& pending = pending_[node->sequence_number_];
+    pending.node = node;
+    pending.grad =
+        pending.grad.defined() ? add_gradients(std::move(pending.grad), std::move(grad)) : std::move(grad);
+  }
+
+  void play() {
+    while (!pending_.empty()) {
+      auto [node, grad] = std::move(pending_.begin()->second);
+      pending_.erase(pending_.begin());
+      run(*node, std::move(grad));
+    }
+  }
+
+  static const std::vector<std::shared_ptr<AutogradMeta>>& inputs(const Node& node) { return node.inputs_; }
+
+  /// Frees the graph behind `node` without recursion, as far as nobody else holds it: a chain may be longer
+  /// than the stack is deep.
+  static void dismantle(Node& node) {
+    std::vector<std::shared_ptr<AutogradMeta>> stack = std::move(node.inputs_);
+    while (!stack.empty()) {
+      const std::shared_ptr<AutogradMeta> meta = std::move(stack.back());
+      stack.pop_back();
+      if (!meta || meta.use_count() > 1 || !meta->grad_fn || meta->grad_fn.use_count() > 1) continue;
+      for (std::shared_ptr<AutogradMeta>& input : meta->grad_fn->inputs_) stack.push_back(std::move(input));
+      meta->grad_fn->inputs_.clear();
+    }
+  }
+
+ private:
+  struct Pending {
+    std::shared_ptr<Node> node;
+    Tensor grad;
+  };
+
+  static void deliver_to_leaf(AutogradMeta& leaf, Tensor grad) {
+    if (leaf.grad.defined()) {
+      leaf.grad = add_gradients(std::move(leaf.grad), std::move(grad));
+    } else {
+      // A leaf's gradient is its owner's to change, so it must not share a storage with another gradient.
+      leaf.grad = grad.is_unique() ? std::move(grad) : grad.clone();
+    }
+  }
+
+  void run(Node& node, Tensor grad_output) {
+    std::vector<Tensor> grad_inputs = node.backward(std::move(grad_output));
+    node.consumed_ = true;
+    for (Tensor* saved : node.saved_tensors()) *saved = Tensor();
+    const std::vector<std::shared_ptr<AutogradMeta>> inputs = std::move(node.inputs_);
+    for (size_t i = 0; i < inputs.size(); ++i) {
+      if (!inputs[i] || !inputs[i]->requires_grad) continue;
+      if (i >= grad_inputs.size() || !grad_inputs[i].defined()) {
+        throw std::logic_error(fmt::format("backward: {} computed no gradient for input {}", node.name(), i));
+      }
+      deliver(inputs[i], std::move(grad_inputs[i]));
+    }
+  }
+
+  std::map<uint64_t, Pending, std::greater<>> pending_;  // by sequence number, the latest node first
+};
+
+Node::~Node() {
+  Tape::dismantle(*this);
+}
+
+void Variable::backward() const {
+  check(defined() && tensor().numel() == 1, "backward: expected a variable with one element, found {}",
+        defined() ? fmt::format("shape {}", shape()) : "an undefined one");
+  if (!requires_grad()) throw std::logic_error("backward: no input of this variable requires a gradient");
+  Tape tape;
+  tape.deliver(meta(), Tensor::full(shape(), 1.0, dtype(), device()));
+  tape.play();
+}
+
+bool grad_enabled() {
+  return recording;
+}
+
+NoGradGuard::NoGradGuard() : previous_(recording) {
+  recording = false;
+}
+NoGradGuard::~NoGradGuard() {
+  recording = previous_;
+}
+
+bool needs_recording(std::span<const Variable> inputs) {
+  if (!recording) return false;
+  for (const Variable& input : inputs) {
+    if (input.requires_grad()) return true;
+  }
+  return false;
+}
+
+Variable record(Tensor output, const std::vector<Variable>& inputs,
+                const std::function<std::shared_ptr<Node>()>& make_node) {
+  if (!needs_recording(inputs)) return Variable(std::move(output));
+  return Tape::attach(std::move(output), make_node(), inputs);
+}
+
+Variable record_without_derivative(std::string_view op, Tensor output, std::span<const Variable> inputs) {
+  if (needs_recording(inputs)) {
+    throw std::logic_error(fmt::format("{}: has no derivative, but an input requires a gradient", op));
+  }
+  return Variable(std::move(output));
+}
+
+size_t saved_bytes(const Variable& output, std::span<const Variable> exclude) {
+  std::unordered_set<const Storage*> counted;
+  for (const Variable& variable : exclude) counted.insert(variable.tensor().storage().get());
+  std::unordered_set<const Node*> visited;
+  std::vector<Node*> stack{output.meta()->grad_fn.get()};
+  size_t bytes = 0;
+  while (!stack.empty()) {
+    Node* node = stack.back();
+    stack.pop_back();
+    if (!node || !visited.insert(node).second) continue;
+    for (const Tensor* saved : node->saved_tensors()) {
+      if (saved->defined() && counted.insert(saved->storage().get()).second)
+        bytes += saved->storage()->bytes();
+    }
+    for (const std::shared_ptr<AutogradMeta>& input : Tape::inputs(*node)) {
+      if (input) stack.push_back(input->grad_fn.get());
+    }
+  }
+  return bytes;
+}
+
+}  // namespace normtune
