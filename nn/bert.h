@@ -1,0 +1,149 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "nn/bert_config.h"
+#include "nn/forward_context.h"
+#include "nn/linear.h"
+#include "nn/packed_batch.h"
+#include "nn/parameter.h"
+
+namespace normtune {
+
+/// Token, position and type embeddings, their sum normalized, then dropout.
+struct BertEmbeddings {
+  Variable word_embeddings;        // [vocab_size, hidden_size]
+  Variable position_embeddings;    // [max_position_embeddings, hidden_size]
+  Variable token_type_embeddings;  // [type_vocab_size, hidden_size]
+  LayerNorm layer_norm;
+
+  Variable forward(const BertConfig& config, const PackedBatch& batch, const ForwardContext& context) const;
+};
+
+/// Multi-head self-attention. The weights of query, key and value are thirds of one [3 * hidden_size,
+/// hidden_size] storage, so that one product computes all three.
+struct BertSelfAttention {
+  Linear query, key, value;
+
+  /// hidden_states [total_tokens, hidden_size] -> context [total_tokens, hidden_size]
+  Variable forward(const BertConfig& config, int64_t layer, const Variable& hidden_states,
+                   const PackedBatch& batch, const ForwardContext& context) const;
+  /// The same for the queries of the [CLS] rows alone: query_states [batch_size, hidden_size] -> the same
+  /// shape.
+  Variable forward_cls(const BertConfig& config, int64_t layer, const Variable& query_states,
+                       const Variable& hidden_states, const PackedBatch& batch,
+                       const ForwardContext& context) const;
+};
+
+/// Where an adapter sits in a block output (formats: AdapterHub's two configurations).
+enum class AdapterPlacement {
+  before_residual,  ///< LN(f(h) + h + residual), Houlsby: double_seq_bn
+  after_norm,       ///< LN(f(LN(h + residual)) + h + residual), Pfeiffer: seq_bn
+};
+
+/// The end of both halves of a block: h = dropout(dense(x)); output = LN(h + residual), with an optional
+/// adapter.
+struct BertOutput {
+  Linear dense;
+  LayerNorm layer_norm;
+  std::optional<Adapter> adapter;
+  AdapterPlacement adapter_placement = AdapterPlacement::before_residual;
+
+  /// `dense_output` = dense(x), before dropout.
+  Variable forward(const Variable& dense_output, const Variable& residual, double dropout_probability,
+                   int32_t dropout_site, const ForwardContext& context, const RowIndex& rows) const;
+};
+
+/// One post-norm Transformer block.
+struct BertLayer {
+  BertSelfAttention attention;
+  BertOutput attention_output;
+  Linear intermediate;
+  BertOutput output;
+
+  Variable forward(const BertConfig& config, int64_t layer, const Variable& hidden_states,
+                   const PackedBatch& batch, const ForwardContext& context) const;
+  /// The block's output for the [CLS] rows alone, [batch_size, hidden_size]: equal to those rows of
+  /// forward(), without the work on the others.
+  Variable forward_cls(const BertConfig& config, int64_t layer, const Variable& hidden_states,
+                       const PackedBatch& batch, const ForwardContext& context) const;
+
+ private:
+  Variable after_attention(const BertConfig& config, int64_t layer, const Variable& context_layer,
+                           const Variable& residual, const ForwardContext& context,
+                           const RowIndex& rows) const;
+};
+
+/// What stands on the encoder.
+enum class BertHead {
+  classification,  ///< pooler and classifier (also regression, with one label)
+  pretraining,     ///< pooler, masked-language-model head with tied decoder, next-sentence head
+};
+
+/// BERT (Devlin et al. 2018, arXiv:1810.04805) on packed batches, with the parameter names of Hugging Face.
+///
+///   Bert model(config, BertHead::classification);
+///   load_parameters(model, read_state_dict(folder), ...);
+///   Variable logits = model.classify(batch, {.training = false});
+class Bert {
+ public:
+  /// All parameters frozen and zero (LayerNorm gains 1) until they are loaded or initialised.
+  Bert(BertConfig config, BertHead head, DType dtype = DType::float32, Device device = {});
+
+  const BertConfig& config() const { return config_; }
+  BertHead head() const { return head_; }
+  DType dtype() const { return dtype_; }
+  Device device() const { return device_; }
+  ParameterList& parameters() { return parameters_; }
+  const ParameterList& parameters() const { return parameters_; }
+
+  /// hidden states of the last layer, [total_tokens, hidden_size]
+  Variable encode(const PackedBatch& batch, const ForwardContext& context) const;
+  /// hidden states of the last layer at the [CLS] rows, [batch_size, hidden_size]
+  Variable encode_cls(const PackedBatch& batch, const ForwardContext& context) const;
+  /// tanh(W h_[CLS] + b), [batch_size, hidden_size]
+  Variable pool(const Variable& cls_states) const;
+  /// logits [batch_size, num_labels] of a classification model
+  Variable classify(const PackedBatch& batch, const ForwardContext& context) const;
+  /// logits [num_rows, vocab_size] of the masked-language-model head for the given rows of `hidden_states`
+  Variable predict_tokens(const Variable& hidden_states, const Tensor& rows) const;
+  /// logits [batch_size, 2] of the next-sentence head; label 0 = the second text follows the first
+  Variable predict_next_sentence(const Variable& hidden_states, const PackedBatch& batch) const;
+
+  /// Compute the last layer for the [CLS] rows only where nothing else is asked for (equal results, less
+  /// work).
+  void set_last_layer_cls_only(bool enabled) { last_layer_cls_only_ = enabled; }
+  bool last_layer_cls_only() const { return last_layer_cls_only_; }
+
+  int64_t num_layers() const { return static_cast<int64_t>(layers_.size()); }
+  BertLayer& layer(int64_t index) { return layers_.at(static_cast<size_t>(index)); }
+  /// The linear layer at a module path such as "bert.encoder.layer.0.attention.self.query"; null if there is
+  /// none.
+  Linear* find_linear(std::string_view path);
+  /// Module paths of all linear layers, in order.
+  std::vector<std::string> linear_paths() const;
+
+ private:
+  BertLayer make_layer(int64_t index);
+  void make_heads();
+  Variable encode_below_last(const PackedBatch& batch, const ForwardContext& context) const;
+
+  BertConfig config_;
+  BertHead head_;
+  DType dtype_;
+  Device device_;
+  ParameterList parameters_;
+  BertEmbeddings embeddings_;
+  std::vector<BertLayer> layers_;
+  Linear pooler_;
+  Linear classifier_;
+  Linear prediction_transform_;
+  LayerNorm prediction_layer_norm_;
+  Variable prediction_bias_;  // [vocab_size]
+  Linear seq_relationship_;
+  bool last_layer_cls_only_ = true;
+};
+
+}  // namespace normtune

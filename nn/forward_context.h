@@ -1,0 +1,58 @@
+#pragma once
+
+#include <cstdint>
+
+#include "nn/packed_batch.h"
+#include "tensor/philox.h"
+
+namespace normtune {
+
+/// Places in the model that drop values. The numbers are part of the reproducibility promise: a mask is keyed
+/// by (dropout_seed, step, site), never by an order of calls.
+enum class DropoutPlace : int32_t {
+  attention_probs = 0,
+  attention_output = 1,
+  ffn_output = 2,
+  lora_query = 3,
+  lora_key = 4,
+  lora_value = 5,
+  lora_attention_output = 6,
+  lora_intermediate = 7,
+  lora_ffn_output = 8,
+};
+constexpr int32_t dropout_site_embeddings = 0;
+constexpr int32_t dropout_site_pooled_output = 1;
+constexpr int32_t dropout_site(int64_t layer, DropoutPlace place) {
+  return 16 * (static_cast<int32_t>(layer) + 1) + static_cast<int32_t>(place);
+}
+
+/// What a forward pass must know beside its inputs.
+struct ForwardContext {
+  bool training = false;  ///< dropout acts in training only
+  uint64_t dropout_seed = 0;
+  int64_t step = 0;  ///< update step; all micro-batches of an accumulated update share it
+};
+
+/// Rows of a tensor seen as (example, position): all tokens of a batch, or its [CLS] rows only.
+struct RowIndex {
+  Tensor example_ids;  // [num_rows] int64
+  Tensor positions;    // [num_rows] int32
+};
+inline RowIndex all_rows(const PackedBatch& batch) {
+  return {batch.example_ids, batch.position_ids};
+}
+inline RowIndex cls_rows(const PackedBatch& batch) {
+  return {batch.cls_example_ids, batch.cls_positions};
+}
+
+/// The mask of one use of dropout; inactive outside training.
+inline DropoutMask dropout_mask(const ForwardContext& context, double probability, int32_t site,
+                                const RowIndex& rows) {
+  if (!context.training || probability == 0) return {};
+  return {.probability = probability,
+          .key = dropout_key(context.dropout_seed, context.step, site),
+          .example_ids = rows.example_ids,
+          .positions = rows.positions};
+}
+
+}  // namespace normtune
