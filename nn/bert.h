@@ -76,6 +76,13 @@ struct BertLayer {
                            const RowIndex& rows) const;
 };
 
+/// A linear layer of a model and its place.
+struct LinearModule {
+  std::string path;  ///< "bert.encoder.layer.0.attention.self.query"
+  Linear* linear = nullptr;
+  int32_t lora_dropout_site = 0;
+};
+
 /// What stands on the encoder.
 enum class BertHead {
   classification,  ///< pooler and classifier (also regression, with one label)
@@ -104,13 +111,14 @@ class Bert {
   /// hidden states of the last layer at the [CLS] rows, [batch_size, hidden_size]
   Variable encode_cls(const PackedBatch& batch, const ForwardContext& context) const;
   /// tanh(W h_[CLS] + b), [batch_size, hidden_size]
-  Variable pool(const Variable& cls_states) const;
+  Variable pool(const Variable& cls_states, const PackedBatch& batch, const ForwardContext& context) const;
   /// logits [batch_size, num_labels] of a classification model
   Variable classify(const PackedBatch& batch, const ForwardContext& context) const;
   /// logits [num_rows, vocab_size] of the masked-language-model head for the given rows of `hidden_states`
   Variable predict_tokens(const Variable& hidden_states, const Tensor& rows) const;
   /// logits [batch_size, 2] of the next-sentence head; label 0 = the second text follows the first
-  Variable predict_next_sentence(const Variable& hidden_states, const PackedBatch& batch) const;
+  Variable predict_next_sentence(const Variable& hidden_states, const PackedBatch& batch,
+                                 const ForwardContext& context) const;
 
   /// Compute the last layer for the [CLS] rows only where nothing else is asked for (equal results, less
   /// work).
@@ -119,11 +127,8 @@ class Bert {
 
   int64_t num_layers() const { return static_cast<int64_t>(layers_.size()); }
   BertLayer& layer(int64_t index) { return layers_.at(static_cast<size_t>(index)); }
-  /// The linear layer at a module path such as "bert.encoder.layer.0.attention.self.query"; null if there is
-  /// none.
-  Linear* find_linear(std::string_view path);
-  /// Module paths of all linear layers, in order.
-  std::vector<std::string> linear_paths() const;
+  /// The linear layers of the encoder and the pooler, in order: what a low-rank update can be put on.
+  std::vector<LinearModule> linear_modules();
 
  private:
   BertLayer make_layer(int64_t index);

@@ -22,6 +22,7 @@ enum class DropoutPlace : int32_t {
 };
 constexpr int32_t dropout_site_embeddings = 0;
 constexpr int32_t dropout_site_pooled_output = 1;
+constexpr int32_t dropout_site_lora_pooler = 2;
 constexpr int32_t dropout_site(int64_t layer, DropoutPlace place) {
   return 16 * (static_cast<int32_t>(layer) + 1) + static_cast<int32_t>(place);
 }

@@ -1,0 +1,51 @@
+#include "nn/linear.h"
+
+#include "autograd/activation.h"
+#include "autograd/activation_linear.h"
+#include "autograd/add.h"
+#include "autograd/dropout.h"
+#include "autograd/linear.h"
+#include "autograd/matmul.h"
+#include "autograd/scale.h"
+
+namespace normtune {
+
+Variable Lora::forward(const Variable& input, const ForwardContext& context, const RowIndex& rows) const {
+  const Variable dropped = normtune::dropout(input, dropout_mask(context, dropout, dropout_site, rows));
+  const Variable low_rank = matmul(dropped, lora_A, false, true);  // [num_rows, r]
+  return matmul(scale(low_rank, scaling), lora_B, false, true);    // [num_rows, out_features]
+}
+
+Linear Linear::make(ParameterList& parameters, const std::string& path, int64_t in_features,
+                    int64_t out_features, DType dtype, Device device) {
+  Linear linear;
+  linear.weight = parameters.add(path + ".weight", Tensor::zeros({out_features, in_features}, dtype, device));
+  linear.bias = parameters.add(path + ".bias", Tensor::zeros({out_features}, dtype, device));
+  return linear;
+}
+
+Variable Linear::forward(const Variable& input, const ForwardContext& context, const RowIndex& rows) const {
+  const Variable output = linear(input, weight, bias);
+  return lora ? add(output, lora->forward(input, context, rows)) : output;
+}
+
+Variable Linear::forward_activated(const Variable& input, Activation activation,
+                                   const ForwardContext& context, const RowIndex& rows) const {
+  const Variable output = activation_linear(input, activation, weight, bias);
+  return lora ? add(output, lora->forward(normtune::activation(input, activation), context, rows)) : output;
+}
+
+LayerNorm LayerNorm::make(ParameterList& parameters, const std::string& path, int64_t hidden_size, double eps,
+                          DType dtype, Device device) {
+  LayerNorm layer_norm;
+  layer_norm.weight = parameters.add(path + ".weight", Tensor::full({hidden_size}, 1.0, dtype, device));
+  layer_norm.bias = parameters.add(path + ".bias", Tensor::zeros({hidden_size}, dtype, device));
+  layer_norm.eps = eps;
+  return layer_norm;
+}
+
+Variable Adapter::forward(const Variable& input, const ForwardContext& context, const RowIndex& rows) const {
+  return up.forward_activated(down.forward(input, context, rows), activation, context, rows);
+}
+
+}  // namespace normtune
