@@ -7,8 +7,10 @@
 #include <string_view>
 #include <vector>
 
+#include "nn/adapterhub_folder.h"
 #include "nn/bert.h"
 #include "nn/optimizer.h"
+#include "nn/peft_folder.h"
 
 namespace normtune {
 
@@ -68,6 +70,13 @@ struct ComponentCount {
 std::vector<ComponentCount> count_components(const Bert& model,
                                              const std::vector<TrainableTensor>& trainable);
 
+/// The settings that the options ask for.
+AdapterHubDelta houlsby_settings(const BertConfig& config, const MethodOptions& options);
+AdapterHubDelta pfeiffer_settings(const BertConfig& config, const MethodOptions& options);
+LoraDelta lora_settings(const MethodOptions& options);
+
+/// The globs of a comma-separated PATTERN.
+std::vector<std::string> split_pattern(std::string_view pattern);
 /// True if `name` matches one of the comma-separated globs as a whole (`*` crosses dots).
 bool matches_pattern(std::string_view name, std::string_view pattern);
 

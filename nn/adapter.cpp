@@ -1,5 +1,7 @@
 #include "nn/adapter.h"
 
+#include <algorithm>
+
 #include "nn/initialization.h"
 
 namespace normtune {
@@ -57,6 +59,10 @@ void attach_adapters(Bert& model, const AdapterHubDelta& settings, uint64_t init
   if (settings.hidden_size != model.config().hidden_size) {
     fail(ErrorKind::model, "adapter '{}': made for hidden_size {}, the model has {}", settings.name,
          settings.hidden_size, model.config().hidden_size);
+  }
+  if (std::any_of(model.parameters().begin(), model.parameters().end(), is_adapter)) {
+    fail(ErrorKind::model, "adapter '{}': the model has adapters already; start from its base model",
+         settings.name);
   }
   if (settings.scaling != 1 || settings.dropout != 0) {
     fail(ErrorKind::model, "adapter '{}': expected scaling 1 and dropout 0, found {} and {}", settings.name,

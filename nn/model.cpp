@@ -1,0 +1,262 @@
+#include "nn/model.h"
+
+#include <algorithm>
+
+#include "nn/adapter.h"
+#include "nn/adapter_config.h"
+#include "nn/initialization.h"
+#include "nn/lora.h"
+#include "nn/peft_folder.h"
+
+namespace normtune {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr const char* adapter_folder = "adapterhub";
+const std::vector<std::string> classifier_names = {"classifier.weight", "classifier.bias"};
+const std::vector<std::string> pooler_names = {"bert.pooler.dense.weight", "bert.pooler.dense.bias"};
+
+bool contains(const std::vector<std::string>& names, const std::string& name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+/// transformers calls classes LABEL_0, LABEL_1, ... where nobody has named them.
+bool has_real_label_names(const BertConfig& config) {
+  return std::none_of(config.id2label.begin(), config.id2label.end(),
+                      [](const std::string& label) { return label.starts_with("LABEL_"); });
+}
+
+void set_labels(BertConfig& config, const LoadOptions& options) {
+  if (options.label_names.empty()) return;
+  if (config.id2label.size() != options.label_names.size() || !has_real_label_names(config)) {
+    config.id2label = options.label_names;
+  }
+  config.problem_type = options.regression ? "regression" : "single_label_classification";
+}
+
+bool classifier_fits(const StateDict& state, const BertConfig& config) {
+  const Tensor* weight = state.find("classifier.weight");
+  return weight != nullptr && state.find("classifier.bias") != nullptr && weight->shape().rank() == 2 &&
+         weight->size(0) == config.num_labels();
+}
+
+void check_pooler(const StateDict& state, const LoadOptions& options) {
+  if (options.fresh_pooler || state.find(pooler_names[0]) != nullptr) return;
+  fail(ErrorKind::model,
+       "{}: expected the pooler's tensor '{}', found none; --fresh_pooler draws a new pooler and trains it",
+       state.source.string(), pooler_names[0]);
+}
+
+void check_vocabulary(const Tokenizer& tokenizer, const BertConfig& config, const fs::path& folder) {
+  if (tokenizer.vocab_size() <= config.vocab_size) return;
+  fail(ErrorKind::model,
+       "{}: the vocabulary has {} tokens, but config.json says vocab_size {}; expected at most that many",
+       folder.string(), tokenizer.vocab_size(), config.vocab_size);
+}
+
+void load_tensor(const Parameter& parameter, const Tensor& source, const fs::path& file) {
+  Tensor target = parameter.variable.tensor();
+  if (target.shape() != source.shape()) {
+    fail(ErrorKind::model, "{}: tensor '{}': expected shape [{}] from config.json, found [{}]", file.string(),
+         parameter.name, fmt::join(target.shape(), ", "), fmt::join(source.shape(), ", "));
+  }
+  if (!is_floating(source.dtype())) {
+    fail(ErrorKind::model, "{}: tensor '{}': expected floating-point values, found {}", file.string(),
+         parameter.name, to_string(source.dtype()));
+  }
+  target.copy_from(source.to(target.dtype()).to(target.device()));
+}
+
+/// Draws every parameter.
+LoadReport draw_parameters(Bert& model, uint64_t init_seed) {
+  LoadReport report;
+  for (const Parameter& parameter : model.parameters()) {
+    initialize_parameter(parameter, model.config(), init_seed);
+    report.fresh.push_back(parameter.name);
+  }
+  return report;
+}
+
+/// Fills the network from the weights in `folder`, which `model` gets to know.
+void load_weights(Model& model, const fs::path& folder, const LoadOptions& options) {
+  const StateDict state = read_state_dict(folder);
+  model.weights_file = state.source;
+  check_pooler(state, options);
+  std::vector<std::string> replaced, optional_names;
+  if (options.fresh_pooler) replaced = pooler_names;
+  if (options.head == BertHead::classification) {
+    if (!classifier_fits(state, model.bert.config())) {
+      replaced.insert(replaced.end(), classifier_names.begin(), classifier_names.end());
+      model.fresh_classifier = true;
+    }
+  } else {
+    optional_names = {"cls.seq_relationship.weight", "cls.seq_relationship.bias"};
+  }
+  model.report = load_parameters(model.bert, state, replaced, optional_names, options.init_seed);
+}
+
+/// A plain folder, or one with adapters in adapterhub/.
+Model load_plain_model(const fs::path& folder, const LoadOptions& options) {
+  BertConfig config = read_bert_config(folder);
+  if (options.head == BertHead::classification) set_labels(config, options);
+  Model model{.folder = folder,
+              .base_folder = folder,
+              .weights_file = {},
+              .bert = Bert(config, options.head, options.dtype, options.device),
+              .tokenizer = Tokenizer::from_folder(folder),
+              .report = {},
+              .adapter = {},
+              .warnings = {}};
+  model.warnings = model.tokenizer.warnings();
+  check_vocabulary(model.tokenizer, config, folder);
+  if (options.random_init) {
+    model.report = draw_parameters(model.bert, options.init_seed);
+    model.fresh_classifier = true;
+    return model;
+  }
+  load_weights(model, folder, options);
+  if (options.head == BertHead::classification && fs::exists(folder / adapter_folder)) {
+    model.adapter = read_adapterhub_folder(folder / adapter_folder);
+    AdapterHubDelta delta = *model.adapter;
+    if (model.fresh_classifier) delta.head.clear();
+    load_adapters(model.bert, delta);
+  }
+  return model;
+}
+
+/// The folder of the base model that a delta names: as it is, or beside the delta.
+fs::path find_base(const std::string& base, const fs::path& folder) {
+  for (const fs::path& candidate : {fs::path(base), folder / base, folder.parent_path() / base}) {
+    if (!base.empty() && fs::exists(candidate / "config.json")) return candidate;
+  }
+  fail(ErrorKind::model,
+       "{}: names the base model '{}', which is not a model folder here; expected a folder with config.json",
+       (folder / "adapter_config.json").string(), base);
+}
+
+/// Replaces parameters by the tensors of a delta (LayerNorms, head, pooler) that are plain model tensors.
+void overwrite_parameters(Model& model, const std::vector<NamedTensor>& tensors, const fs::path& file) {
+  for (const NamedTensor& source : tensors) {
+    const Parameter* parameter = model.bert.parameters().find(source.name);
+    if (parameter == nullptr) {
+      fail(ErrorKind::model, "{}: the model has no place for tensor '{}'", file.string(), source.name);
+    }
+    load_tensor(*parameter, source.tensor, file);
+  }
+}
+
+/// The number of classes of a delta is that of its classifier.
+LoadOptions with_labels_of(const std::vector<NamedTensor>& tensors, LoadOptions options) {
+  for (const NamedTensor& tensor : tensors) {
+    const auto num_labels = tensor.name == "classifier.bias" ? static_cast<size_t>(tensor.tensor.numel()) : 0;
+    if (num_labels == 0 || num_labels == options.label_names.size()) continue;
+    options.regression = num_labels == 1;
+    options.label_names.clear();
+    for (size_t i = 0; i < num_labels; ++i) options.label_names.push_back(fmt::format("LABEL_{}", i));
+  }
+  return options;
+}
+
+/// Loads the base of a PEFT or AdapterHub folder and puts the delta on it.
+Model load_delta_model(const fs::path& folder, const LoadOptions& options) {
+  const fs::path file = folder / "adapter_config.json";
+  const auto load_base = [&](const std::string& base, const std::vector<NamedTensor>& head) {
+    Model model = load_plain_model(find_base(base, folder), with_labels_of(head, options));
+    model.folder = folder;
+    std::erase_if(model.report.fresh, [&](const std::string& name) {
+      return std::any_of(head.begin(), head.end(),
+                         [&](const NamedTensor& tensor) { return tensor.name == name; });
+    });
+    model.fresh_classifier = contains(model.report.fresh, classifier_names[0]);
+    return model;
+  };
+  switch (*adapter_folder_kind(folder)) {
+    case AdapterFolder::peft_lora: {
+      const LoraDelta delta = read_lora_folder(folder);
+      Model model = load_base(delta.base_model_name_or_path, delta.tensors);
+      attach_lora(model.bert, delta, options.init_seed);
+      overwrite_parameters(model, delta.tensors, file);
+      merge_lora(model.bert);
+      return model;
+    }
+    case AdapterFolder::peft_ln_tuning: {
+      const LnTuningDelta delta = read_ln_tuning_folder(folder);
+      Model model = load_base(delta.base_model_name_or_path, delta.tensors);
+      overwrite_parameters(model, delta.tensors, file);
+      return model;
+    }
+    case AdapterFolder::adapterhub: {
+      const AdapterHubDelta delta = read_adapterhub_folder(folder);
+      Model model = load_base(delta.model_name, delta.head);
+      load_adapters(model.bert, delta);
+      model.adapter = delta;
+      return model;
+    }
+  }
+  fail(ErrorKind::internal, "unknown kind of delta folder");
+}
+
+}  // namespace
+
+Model load_model(const fs::path& folder, const LoadOptions& options) {
+  const bool is_delta = !fs::exists(folder / "config.json") && adapter_folder_kind(folder).has_value();
+  return is_delta ? load_delta_model(folder, options) : load_plain_model(folder, options);
+}
+
+LoadReport load_parameters(Bert& model, const StateDict& state, const std::vector<std::string>& replaced,
+                           const std::vector<std::string>& optional_names, uint64_t init_seed) {
+  LoadReport report;
+  for (const Parameter& parameter : model.parameters()) {
+    const Tensor* source = contains(replaced, parameter.name) ? nullptr : state.find(parameter.name);
+    if (source != nullptr) {
+      load_tensor(parameter, *source, state.source);
+      report.loaded.push_back(parameter.name);
+    } else if (contains(replaced, parameter.name) || contains(optional_names, parameter.name)) {
+      initialize_parameter(parameter, model.config(), init_seed);
+      report.fresh.push_back(parameter.name);
+    } else {
+      report.missing.push_back(parameter.name);
+    }
+  }
+  for (const NamedTensor& tensor : state.tensors) {
+    const bool used = model.parameters().find(tensor.name) != nullptr && !contains(replaced, tensor.name);
+    if (!used) report.surplus.push_back(tensor.name);
+  }
+  if (!report.missing.empty()) {
+    fail(ErrorKind::model,
+         "{}: tensor '{}' is missing ({} missing in all, {} found); expected every tensor of the model",
+         state.source.string(), report.missing.front(), report.missing.size(), report.loaded.size());
+  }
+  return report;
+}
+
+std::vector<NamedTensor> plain_tensors(Bert& model) {
+  std::vector<NamedTensor> tensors;
+  const std::vector<LinearModule> modules = model.linear_modules();
+  for (const Parameter& parameter : model.parameters()) {
+    if (is_adapter(parameter) || parameter.component.ends_with(".lora_A") ||
+        parameter.component.ends_with(".lora_B")) {
+      continue;
+    }
+    Tensor tensor = parameter.variable.tensor();
+    for (const LinearModule& module : modules) {
+      if (parameter.name == module.path + ".weight") tensor = merged_weight(*module.linear);
+    }
+    tensors.push_back({parameter.name, std::move(tensor)});
+  }
+  return tensors;
+}
+
+void save_model(Model& model, const fs::path& folder) {
+  const bool classifies = model.bert.head() == BertHead::classification;
+  const std::string config_json = bert_config_json(
+      model.bert.config(), classifies ? "BertForSequenceClassification" : "BertForPreTraining");
+  write_model_folder(folder, config_json, plain_tensors(model.bert));
+  copy_tokenizer_files(model.base_folder, folder);
+  if (model.adapter)
+    write_adapterhub_folder(folder / adapter_folder, extract_adapters(model.bert, *model.adapter));
+}
+
+}  // namespace normtune
