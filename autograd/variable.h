@@ -91,6 +91,13 @@ class Node {
 
   bool needs_input_grad(size_t i) const { return inputs_[i] && inputs_[i]->requires_grad; }
 
+ protected:
+  /// grad_output itself where nobody else uses it, otherwise a new tensor like it: the place for a gradient
+  /// whose kernel may write over grad_output.
+  static Tensor overwritable(const Tensor& grad_output) {
+    return grad_output.is_unique() ? grad_output : Tensor::empty_like(grad_output);
+  }
+
  private:
   friend class Tape;
   std::vector<std::shared_ptr<AutogradMeta>> inputs_;  // null for inputs that require no gradient

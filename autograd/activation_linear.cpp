@@ -1,0 +1,71 @@
+#include "autograd/activation_linear.h"
+
+#include "autograd/checks.h"
+
+namespace normtune {
+
+namespace {
+
+/// With A = f(X) and Y = A W^T + b:  dX = (dY W) * f'(X),  dW = dY^T A,  db = sum over rows of dY.
+/// A is as large as X and cheap to compute again, so only X is kept.
+class ActivationLinearBackward : public Node {
+ public:
+  explicit ActivationLinearBackward(Activation kind) : kind_(kind) {}
+  std::string_view name() const override { return "activation_linear"; }
+  std::vector<Tensor*> saved_tensors() override { return {&input, &weight}; }
+
+  std::vector<Tensor> backward(Tensor grad_output) override {
+    Backend& backend = grad_output.backend();
+    std::vector<Tensor> grads(3);
+    Tensor buffer;  // f(input), then grad_input: [rows, in_features]
+    if (needs_input_grad(0) || needs_input_grad(1)) buffer = Tensor::empty_like(input);
+    if (needs_input_grad(1)) {
+      backend.activation_forward(kind_, input, buffer);
+      grads[1] = Tensor::empty({grad_output.size(1), input.size(1)}, input.dtype(), input.device());
+      backend.matmul({.a = grad_output, .transpose_a = true, .b = buffer, .c = grads[1]});
+    }
+    if (needs_input_grad(0)) {
+      backend.matmul({.a = grad_output, .b = weight, .c = buffer});
+      backend.activation_backward(kind_, input, buffer, buffer);
+      grads[0] = std::move(buffer);
+    }
+    if (needs_input_grad(2)) {
+      grads[2] = Tensor::empty({grad_output.size(1)}, grad_output.dtype(), grad_output.device());
+      backend.column_sums({.input = grad_output, .output = grads[2]});
+    }
+    return grads;
+  }
+
+  Tensor input, weight;
+
+ private:
+  Activation kind_;
+};
+
+}  // namespace
+
+Variable activation_linear(const Variable& input, Activation kind, const Variable& weight,
+                           const Variable& bias) {
+  std::vector<Variable> operands{input, weight};
+  if (bias.defined()) operands.push_back(bias);
+  detail::check_operands("activation_linear", operands);
+  detail::check_rank("activation_linear", "input", input.shape(), 2);
+  detail::check_rank("activation_linear", "weight", weight.shape(), 2);
+  const int64_t out_features = weight.size(0);
+  detail::check_shape("activation_linear", "weight", weight.shape(), {out_features, input.size(1)});
+  if (bias.defined()) detail::check_shape("activation_linear", "bias", bias.shape(), {out_features});
+
+  const Tensor activated = Tensor::empty_like(input.tensor());
+  input.backend().activation_forward(kind, input.tensor(), activated);
+  const Tensor output = Tensor::empty({input.size(0), out_features}, input.dtype(), input.device());
+  input.backend().matmul({.a = activated, .b = weight.tensor(), .transpose_b = true, .c = output});
+  if (bias.defined()) input.backend().add_bias(output, bias.tensor(), output);
+  return record(output, {input, weight, bias}, [&] {
+    auto node = std::make_shared<ActivationLinearBackward>(kind);
+    if (input.requires_grad() || weight.requires_grad()) node->input = input.tensor();
+    if (input.requires_grad()) node->weight = weight.tensor();
+    return node;
+  });
+}
+
+}  // namespace normtune

@@ -1,0 +1,104 @@
+#include "autograd/embeddings_layer_norm.h"
+
+#include <array>
+
+#include "autograd/checks.h"
+#include "autograd/normalization.h"
+
+namespace normtune {
+
+namespace {
+
+constexpr size_t num_tables = 3;  // word, position, token type
+
+/// Backward through dropout (the same mask), layer norm (see Normalization) and the sum, whose three terms
+/// have the same gradient; each table collects it in the rows that were looked up.
+class EmbeddingsLayerNormBackward : public Node {
+ public:
+  std::string_view name() const override { return "embeddings_layer_norm"; }
+  std::vector<Tensor*> saved_tensors() override {
+    std::vector<Tensor*> saved = normalization.saved_tensors();
+    for (Tensor& table_ids : ids) saved.push_back(&table_ids);
+    saved.push_back(&mask.example_ids);
+    saved.push_back(&mask.positions);
+    return saved;
+  }
+
+  /// Inputs in the order tables, weight, bias.
+  std::vector<Tensor> backward(Tensor grad_output) override {
+    Backend& backend = grad_output.backend();
+    std::vector<Tensor> grads(num_tables + 2);
+    const bool needs_sum = needs_input_grad(0) || needs_input_grad(1) || needs_input_grad(2);
+    Tensor grad_sum;  // [rows, hidden_size]
+    if (needs_sum || mask.active()) grad_sum = overwritable(grad_output);
+    if (mask.active()) {
+      backend.dropout(grad_output, mask, grad_sum);
+      grad_output = grad_sum;
+    }
+    normalization.backward(grad_output, DropoutMask{}, needs_sum ? &grad_sum : nullptr, nullptr,
+                           needs_input_grad(num_tables) ? &grads[num_tables] : nullptr,
+                           needs_input_grad(num_tables + 1) ? &grads[num_tables + 1] : nullptr);
+    for (size_t i = 0; i < num_tables; ++i) {
+      if (!needs_input_grad(i)) continue;
+      grads[i] = Tensor::empty(table_shapes[i], grad_sum.dtype(), grad_sum.device());
+      backend.scatter_add_rows({.grad_output = grad_sum,
+                                .index = ids[i],
+                                .grad_input = grads[i],
+                                .skip_index = i == 0 ? padding_idx : -1});
+    }
+    return grads;
+  }
+
+  detail::Normalization normalization;
+  DropoutMask mask;
+  std::array<Tensor, num_tables> ids;  // of the tables that require a gradient
+  std::array<Shape, num_tables> table_shapes;
+  int64_t padding_idx = -1;
+};
+
+}  // namespace
+
+Variable embeddings_layer_norm(const Variable& word_weight, const Variable& position_weight,
+                               const Variable& token_type_weight, const Tensor& ids,
+                               const Tensor& position_ids, const Tensor& token_type_ids,
+                               const Variable& weight, const Variable& bias, double eps,
+                               const DropoutMask& mask, int64_t padding_idx) {
+  constexpr std::string_view op = "embeddings_layer_norm";
+  const std::vector<Variable> inputs{word_weight, position_weight, token_type_weight, weight, bias};
+  const std::array<Tensor, num_tables> table_ids{ids, position_ids, token_type_ids};
+  constexpr std::array<std::string_view, num_tables> id_names{"ids", "position_ids", "token_type_ids"};
+  detail::check_operands(op, inputs);
+  detail::check_rank(op, "word_weight", word_weight.shape(), 2);
+  detail::check_normalization(op, word_weight, weight, bias);
+  const int64_t num_rows = ids.numel(), hidden_size = word_weight.size(1);
+  for (size_t i = 0; i < num_tables; ++i) {
+    detail::check_rank(op, "each table", inputs[i].shape(), 2);
+    detail::check_shape(op, "each table", inputs[i].shape(), {inputs[i].size(0), hidden_size});
+    detail::check_index(op, id_names[i], table_ids[i], weight.device(), num_rows, 0, inputs[i].size(0));
+  }
+  detail::check_dropout_mask(op, mask, num_rows, weight.device());
+
+  Backend& backend = weight.backend();
+  const Tensor sum = Tensor::empty({num_rows, hidden_size}, weight.dtype(), weight.device());
+  const Tensor output = Tensor::empty_like(sum);  // until the end also the rows of one table
+  backend.gather_rows({.input = word_weight.tensor(), .index = ids, .output = sum});
+  for (size_t i = 1; i < num_tables; ++i) {
+    backend.gather_rows({.input = inputs[i].tensor(), .index = table_ids[i], .output = output});
+    backend.add_scaled(output, 1.0, sum);
+  }
+  auto node = std::make_shared<EmbeddingsLayerNormBackward>();
+  const bool keep = needs_recording(std::span(inputs).first(num_tables + 1));
+  node->normalization.forward(sum, nullptr, DropoutMask{}, weight, bias, eps, keep, output);
+  if (mask.active()) backend.dropout(output, mask, output);
+  return record(output, inputs, [&] {
+    node->mask = mask;
+    node->padding_idx = padding_idx;
+    for (size_t i = 0; i < num_tables; ++i) {
+      node->table_shapes[i] = inputs[i].shape();
+      if (inputs[i].requires_grad()) node->ids[i] = table_ids[i];
+    }
+    return node;
+  });
+}
+
+}  // namespace normtune

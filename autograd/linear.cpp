@@ -1,0 +1,174 @@
+#include "autograd/linear.h"
+
+#include <optional>
+
+#include "autograd/checks.h"
+
+namespace normtune {
+
+namespace {
+
+/// The weights as one matrix, if they are adjacent row slices of one storage.
+std::optional<MatrixRef> stacked(const std::vector<Tensor>& weights) {
+  MatrixRef all(weights[0]);
+  for (size_t i = 1; i < weights.size(); ++i) {
+    const Tensor& previous = weights[i - 1];
+    if (weights[i].storage() != previous.storage() ||
+        weights[i].storage_offset() != previous.storage_offset() + previous.numel()) {
+      return std::nullopt;
+    }
+    all.rows += weights[i].size(0);
+  }
+  return all;
+}
+
+/// output = input [W_0; W_1; ...]^T
+void multiply_by_weights(const Tensor& input, const std::vector<Tensor>& weights, const Tensor& output) {
+  Backend& backend = input.backend();
+  if (const auto all = stacked(weights)) {
+    backend.matmul({.a = input, .b = *all, .transpose_b = true, .c = output});
+    return;
+  }
+  int64_t column = 0;
+  for (const Tensor& weight : weights) {
+    const int64_t end = column + weight.size(0);
+    backend.matmul(
+        {.a = input, .b = weight, .transpose_b = true, .c = MatrixRef(output).columns(column, end)});
+    column = end;
+  }
+}
+
+/// With Y = X W^T + b:  dX = dY W,  dW = dY^T X,  db = sum over rows of dY.  Several weights own ranges of
+/// dY's columns; dX is the sum of their products.
+class LinearBackward : public Node {
+ public:
+  explicit LinearBackward(std::vector<int64_t> out_features) : out_features_(std::move(out_features)) {}
+  std::string_view name() const override { return "linear"; }
+  std::vector<Tensor*> saved_tensors() override {
+    std::vector<Tensor*> saved{&input};
+    for (Tensor& weight : weights) saved.push_back(&weight);
+    return saved;
+  }
+
+  /// Inputs in the order input, weights, biases.
+  std::vector<Tensor> backward(Tensor grad_output) override {
+    const size_t num_weights = out_features_.size();
+    std::vector<Tensor> grads(1 + 2 * num_weights);
+    int64_t column = 0;
+    for (size_t i = 0; i < num_weights; ++i) {
+      const int64_t end = column + out_features_[i];
+      const MatrixRef grad_columns = MatrixRef(grad_output).columns(column, end);
+      if (needs_input_grad(1 + i)) grads[1 + i] = weight_gradient(grad_columns);
+      if (needs_input_grad(1 + num_weights + i)) {
+        grads[1 + num_weights + i] = bias_gradient(grad_output, grad_columns);
+      }
+      column = end;
+    }
+    if (needs_input_grad(0)) grads[0] = input_gradient(grad_output);
+    return grads;
+  }
+
+  Tensor input;                 // if some weight requires a gradient
+  std::vector<Tensor> weights;  // if the input does
+
+ private:
+  Tensor weight_gradient(const MatrixRef& grad_columns) const {
+    Tensor grad = Tensor::empty({grad_columns.cols, input.size(1)}, input.dtype(), input.device());
+    input.backend().matmul({.a = grad_columns, .transpose_a = true, .b = input, .c = grad});
+    return grad;
+  }
+
+  static Tensor bias_gradient(const Tensor& grad_output, const MatrixRef& grad_columns) {
+    Tensor grad = Tensor::empty({grad_columns.cols}, grad_output.dtype(), grad_output.device());
+    grad_output.backend().column_sums({.input = grad_columns, .output = grad});
+    return grad;
+  }
+
+  Tensor input_gradient(const Tensor& grad_output) const {
+    Backend& backend = grad_output.backend();
+    Tensor grad =
+        Tensor::empty({grad_output.size(0), weights[0].size(1)}, grad_output.dtype(), grad_output.device());
+    if (const auto all = stacked(weights)) {
+      backend.matmul({.a = grad_output, .b = *all, .c = grad});
+      return grad;
+    }
+    int64_t column = 0;
+    for (const Tensor& weight : weights) {
+      const int64_t end = column + weight.size(0);
+      backend.matmul({.a = MatrixRef(grad_output).columns(column, end),
+                      .b = weight,
+                      .c = grad,
+                      .accumulate = column > 0});
+      column = end;
+    }
+    return grad;
+  }
+
+  std::vector<int64_t> out_features_;
+};
+
+void check_linear(const Variable& input, const std::vector<Variable>& weights,
+                  const std::vector<Variable>& biases) {
+  check(!weights.empty() && weights.size() == biases.size(),
+        "linear: expected as many biases as weights (an absent one undefined), found {} and {}",
+        biases.size(), weights.size());
+  std::vector<Variable> operands{input};
+  operands.insert(operands.end(), weights.begin(), weights.end());
+  for (const Variable& bias : biases) {
+    if (bias.defined()) operands.push_back(bias);
+  }
+  detail::check_operands("linear", operands);
+  detail::check_rank("linear", "input", input.shape(), 2);
+  for (size_t i = 0; i < weights.size(); ++i) {
+    detail::check_rank("linear", "weight", weights[i].shape(), 2);
+    detail::check_shape("linear", "weight", weights[i].shape(), {weights[i].size(0), input.size(1)});
+    if (biases[i].defined()) detail::check_shape("linear", "bias", biases[i].shape(), {weights[i].size(0)});
+  }
+}
+
+/// output += [b_0, b_1, ...] in each row; undefined biases are zero.
+void add_biases(const Tensor& output, const std::vector<int64_t>& out_features,
+                const std::vector<Variable>& biases) {
+  int64_t column = 0;
+  for (size_t i = 0; i < biases.size(); ++i) {
+    const MatrixRef columns = MatrixRef(output).columns(column, column + out_features[i]);
+    if (biases[i].defined()) output.backend().add_bias(columns, biases[i].tensor(), columns);
+    column += out_features[i];
+  }
+}
+
+}  // namespace
+
+Variable linear(const Variable& input, const std::vector<Variable>& weights,
+                const std::vector<Variable>& biases) {
+  check_linear(input, weights, biases);
+  std::vector<Tensor> weight_tensors;
+  std::vector<int64_t> out_features;
+  int64_t total_features = 0;
+  bool weights_require_grad = false;
+  for (const Variable& weight : weights) {
+    weight_tensors.push_back(weight.tensor());
+    out_features.push_back(weight.size(0));
+    total_features += weight.size(0);
+    weights_require_grad = weights_require_grad || weight.requires_grad();
+  }
+  Tensor output = Tensor::empty({input.size(0), total_features}, input.dtype(), input.device());
+  multiply_by_weights(input.tensor(), weight_tensors, output);
+  add_biases(output, out_features, biases);
+
+  std::vector<Variable> inputs{input};
+  inputs.insert(inputs.end(), weights.begin(), weights.end());
+  inputs.insert(inputs.end(), biases.begin(), biases.end());
+  return record(std::move(output), inputs, [&] {
+    auto node = std::make_shared<LinearBackward>(out_features);
+    if (weights_require_grad) node->input = input.tensor();
+    if (input.requires_grad()) node->weights = weight_tensors;
+    return node;
+  });
+}
+
+Variable linear(const Variable& input, const Variable& weight, const Variable& bias) {
+  return linear(input, std::vector<Variable>{weight}, std::vector<Variable>{bias});
+}
+
+}  // namespace normtune
