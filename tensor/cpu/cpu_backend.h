@@ -1,0 +1,60 @@
+#pragma once
+
+#include "tensor/backend.h"
+#include "tensor/cpu/arena.h"
+
+namespace normtune {
+
+/// The CPU: OpenMP over rows or fixed blocks, vectorised inner loops (tensor/cpu/vector), oneDNN for products
+/// of float matrices. Every result is the same for any number of threads.
+class CpuBackend final : public Backend {
+ public:
+  std::string name() const override { return "cpu"; }
+  Allocator& allocator() override { return arena_; }
+  void synchronize() override {}
+
+  void copy_from_host(void* device_destination, const void* host_source, size_t bytes) override;
+  void copy_to_host(void* host_destination, const void* device_source, size_t bytes) override;
+  void copy(void* destination, const void* source, size_t bytes) override;
+  void fill(const Tensor& output, double value) override;
+  void convert(const Tensor& input, const Tensor& output) override;
+  void copy_matrix(const MatrixRef& input, const MatrixRef& output) override;
+  void permute(const Permute& args) override;
+  void gather_rows(const GatherRows& args) override;
+  void scatter_add_rows(const ScatterAddRows& args) override;
+
+  void add(const Tensor& a, const Tensor& b, const Tensor& output) override;
+  void multiply(const Tensor& a, const Tensor& b, const Tensor& output) override;
+  void scale(const Tensor& input, double factor, const Tensor& output) override;
+  void add_scaled(const Tensor& input, double factor, const MatrixRef& output) override;
+  void add_bias(const MatrixRef& input, const Tensor& bias, const MatrixRef& output) override;
+  void activation_forward(Activation activation, const Tensor& input, const Tensor& output) override;
+  void activation_backward(Activation activation, const Tensor& input, const Tensor& grad_output,
+                           const Tensor& grad_input) override;
+  void dropout(const Tensor& input, const DropoutMask& mask, const Tensor& output) override;
+
+  void matmul(const MatMul& args) override;
+  void batched_matmul(const BatchedMatMul& args) override;
+  void column_sums(const ColumnSums& args) override;
+  void sum(const Tensor& input, const Tensor& output) override;
+
+  void softmax_forward(const Tensor& input, const Tensor& output) override;
+  void softmax_backward(const Tensor& output, const Tensor& grad_output, const Tensor& grad_input) override;
+  void layer_norm_forward(const LayerNormForward& args) override;
+  void layer_norm_backward(const LayerNormBackward& args) override;
+
+  void attention_forward(const AttentionForward& args) override;
+  void attention_backward(const AttentionBackward& args) override;
+
+  void cross_entropy(const CrossEntropy& args) override;
+  void squared_error(const SquaredError& args) override;
+
+  void adamw_step(const AdamWStep& args) override;
+  void sgd_step(const SgdStep& args) override;
+  double squared_norm(const Tensor& input, const Tensor* indices) override;
+
+ private:
+  Arena arena_;
+};
+
+}  // namespace normtune

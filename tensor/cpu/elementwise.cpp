@@ -1,0 +1,111 @@
+#include "tensor/cpu/cpu_backend.h"
+#include "tensor/cpu/dropout_rows.h"
+#include "tensor/cpu/parallel.h"
+#include "tensor/cpu/vector/dispatch.h"
+
+namespace normtune {
+
+static_assert(static_cast<int>(Activation::silu) + 1 == vector::num_activations,
+              "every activation has its inner loop");
+
+void CpuBackend::add(const Tensor& a, const Tensor& b, const Tensor& output) {
+  dispatch_floating(output.dtype(), [&]<typename T>() {
+    const T *first = a.data<T>(), *second = b.data<T>();
+    T* sum = output.data<T>();
+    const auto& loops = vector::loops<T>();
+    parallel_pieces(output.numel(), elements_per_piece, [&](int64_t begin, int64_t end) {
+      loops.add(first + begin, second + begin, sum + begin, end - begin);
+    });
+  });
+}
+
+void CpuBackend::multiply(const Tensor& a, const Tensor& b, const Tensor& output) {
+  dispatch_floating(output.dtype(), [&]<typename T>() {
+    const T *first = a.data<T>(), *second = b.data<T>();
+    T* product = output.data<T>();
+    const auto& loops = vector::loops<T>();
+    parallel_pieces(output.numel(), elements_per_piece, [&](int64_t begin, int64_t end) {
+      loops.multiply(first + begin, second + begin, product + begin, end - begin);
+    });
+  });
+}
+
+void CpuBackend::scale(const Tensor& input, double factor, const Tensor& output) {
+  dispatch_floating(output.dtype(), [&]<typename T>() {
+    const T* from = input.data<T>();
+    T* to = output.data<T>();
+    const auto& loops = vector::loops<T>();
+    parallel_pieces(output.numel(), elements_per_piece, [&](int64_t begin, int64_t end) {
+      loops.scale(from + begin, static_cast<T>(factor), to + begin, end - begin);
+    });
+  });
+}
+
+void CpuBackend::add_scaled(const Tensor& input, double factor, const MatrixRef& output) {
+  dispatch_floating(output.dtype, [&]<typename T>() {
+    const T* from = input.data<T>();
+    T* to = output.as<T>();
+    const auto& loops = vector::loops<T>();
+    if (output.ld == output.cols) {  // one piece of memory, however the rows are cut
+      parallel_pieces(output.rows * output.cols, elements_per_piece, [&](int64_t begin, int64_t end) {
+        loops.add_scaled(from + begin, static_cast<T>(factor), to + begin, end - begin);
+      });
+      return;
+    }
+    parallel_rows(output.rows, output.cols, [&](int64_t row) {
+      loops.add_scaled(from + row * output.cols, static_cast<T>(factor), to + row * output.ld, output.cols);
+    });
+  });
+}
+
+void CpuBackend::add_bias(const MatrixRef& input, const Tensor& bias, const MatrixRef& output) {
+  dispatch_floating(output.dtype, [&]<typename T>() {
+    const T *from = input.as<T>(), *added = bias.data<T>();
+    T* to = output.as<T>();
+    const auto& loops = vector::loops<T>();
+    parallel_rows(output.rows, output.cols, [&](int64_t row) {
+      loops.add(from + row * input.ld, added, to + row * output.ld, output.cols);
+    });
+  });
+}
+
+void CpuBackend::activation_forward(Activation activation, const Tensor& input, const Tensor& output) {
+  dispatch_floating(output.dtype(), [&]<typename T>() {
+    const T* from = input.data<T>();
+    T* to = output.data<T>();
+    const auto function = vector::loops<T>().activation_forward[static_cast<int>(activation)];
+    parallel_pieces(output.numel(), elements_per_piece,
+                    [&](int64_t begin, int64_t end) { function(from + begin, to + begin, end - begin); });
+  });
+}
+
+void CpuBackend::activation_backward(Activation activation, const Tensor& input, const Tensor& grad_output,
+                                     const Tensor& grad_input) {
+  dispatch_floating(input.dtype(), [&]<typename T>() {
+    const T *x = input.data<T>(), *dy = grad_output.data<T>();
+    T* dx = grad_input.data<T>();
+    const auto function = vector::loops<T>().activation_backward[static_cast<int>(activation)];
+    parallel_pieces(input.numel(), elements_per_piece, [&](int64_t begin, int64_t end) {
+      function(x + begin, dy + begin, dx + begin, end - begin);
+    });
+  });
+}
+
+void CpuBackend::dropout(const Tensor& input, const DropoutMask& mask, const Tensor& output) {
+  if (!mask.active()) {
+    if (input.raw_data() != output.raw_data()) copy(output.raw_data(), input.raw_data(), input.nbytes());
+    return;
+  }
+  dispatch_floating(output.dtype(), [&]<typename T>() {
+    const int64_t columns = output.shape().back();
+    const T* from = input.data<T>();
+    T* to = output.data<T>();
+    const DropoutRows rows(mask);
+    const auto& loops = vector::loops<T>();
+    parallel_rows(MatrixRef(output).rows, columns, [&](int64_t row) {
+      loops.dropout(from + row * columns, rows.row(row), to + row * columns, columns);
+    });
+  });
+}
+
+}  // namespace normtune

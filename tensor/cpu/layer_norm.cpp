@@ -1,0 +1,121 @@
+#include "tensor/cpu/cpu_backend.h"
+#include "tensor/cpu/dropout_rows.h"
+#include "tensor/cpu/parallel.h"
+#include "tensor/cpu/vector/dispatch.h"
+
+namespace normtune {
+namespace {
+
+template <typename T>
+const T* data_or_null(const Tensor* tensor) {
+  return tensor == nullptr ? nullptr : tensor->data<T>();
+}
+
+/// Where row `row` of a tensor begins; null stays null.
+template <typename T>
+T* row_or_null(T* data, int64_t row, int64_t columns) {
+  return data == nullptr ? nullptr : data + row * columns;
+}
+
+template <typename T>
+void forward_rows(const Backend::LayerNormForward& args) {
+  const int64_t hidden_size = args.weight.numel();
+  const T *input = args.input.data<T>(), *residual = data_or_null<T>(args.residual);
+  const T *weight = args.weight.data<T>(), *bias = args.bias.data<T>();
+  T* output = args.output.data<T>();
+  T* normalized = const_cast<T*>(data_or_null<T>(args.normalized));
+  T* rstd = const_cast<T*>(data_or_null<T>(args.rstd));
+  const DropoutRows mask(args.mask);
+  const auto& loops = vector::loops<T>();
+  parallel_rows(args.input.numel() / hidden_size, hidden_size, [&](int64_t row) {
+    const int64_t at = row * hidden_size;
+    const T* sum = input + at;
+    T* out = output + at;  // holds dropout(input) + residual until it is normalized
+    if (mask.active()) {
+      loops.dropout(sum, mask.row(row), out, hidden_size);
+      sum = out;
+    }
+    if (residual != nullptr) {
+      loops.add(sum, residual + at, out, hidden_size);
+      sum = out;
+    }
+    const T row_rstd = loops.layer_norm(sum, weight, bias, args.eps,
+                                        row_or_null(normalized, row, hidden_size), out, hidden_size);
+    if (rstd != nullptr) rstd[row] = row_rstd;
+  });
+}
+
+template <typename T>
+class LayerNormBackwardRows {
+ public:
+  explicit LayerNormBackwardRows(const Backend::LayerNormBackward& args)
+      : hidden_size_(args.weight.numel()),
+        grad_output_(args.grad_output.data<T>()),
+        normalized_(args.normalized.data<T>()),
+        rstd_(args.rstd.data<T>()),
+        weight_(args.weight.data<T>()),
+        mask_(args.mask),
+        grad_input_(const_cast<T*>(data_or_null<T>(args.grad_input))),
+        grad_residual_(const_cast<T*>(data_or_null<T>(args.grad_residual))) {}
+
+  /// Writes the gradients of one row and adds to the column sums (either may be null).
+  void row(int64_t row, T* grad_weight, T* grad_bias) const {
+    const int64_t at = row * hidden_size_;
+    T* grad_input = row_or_null(grad_input_, row, hidden_size_);
+    T* grad_residual = row_or_null(grad_residual_, row, hidden_size_);
+    T* grad_sum = grad_residual != nullptr ? grad_residual : grad_input;
+    loops_.layer_norm_backward(grad_output_ + at, normalized_ + at, rstd_[row], weight_, grad_sum,
+                               grad_weight, grad_bias, hidden_size_);
+    if (grad_input == nullptr) return;
+    if (mask_.active()) {
+      loops_.dropout(grad_sum, mask_.row(row), grad_input, hidden_size_);
+    } else if (grad_input != grad_sum) {
+      std::copy(grad_sum, grad_sum + hidden_size_, grad_input);
+    }
+  }
+
+ private:
+  int64_t hidden_size_;
+  const T *grad_output_, *normalized_, *rstd_, *weight_;
+  DropoutRows mask_;
+  T *grad_input_, *grad_residual_;
+  const vector::Loops<T>& loops_ = vector::loops<T>();
+};
+
+template <typename T>
+void backward_rows(const Backend::LayerNormBackward& args) {
+  const int64_t hidden_size = args.weight.numel();
+  const int64_t num_rows = args.grad_output.numel() / hidden_size;
+  const int64_t block = rows_per_partial_sum(num_rows);
+  const int64_t num_blocks = (num_rows + block - 1) / block;
+  const LayerNormBackwardRows<T> rows(args);
+  // One partial sum for each block of rows: [num_blocks, hidden_size]
+  const auto make_partial = [&](const Tensor* wanted) {
+    return wanted == nullptr ? Tensor() : Tensor::zeros({num_blocks, hidden_size}, wanted->dtype());
+  };
+  const Tensor partial_weight = make_partial(args.grad_weight), partial_bias = make_partial(args.grad_bias);
+  parallel_pieces(num_rows, block, [&](int64_t begin, int64_t end) {
+    const auto sums = [&](const Tensor& partial) {
+      return partial.defined() ? partial.data<T>() + begin / block * hidden_size : nullptr;
+    };
+    for (int64_t row = begin; row < end; ++row) rows.row(row, sums(partial_weight), sums(partial_bias));
+  });
+  if (args.grad_weight != nullptr) {
+    sum_partial_rows(partial_weight.data<T>(), num_blocks, hidden_size, args.grad_weight->data<T>());
+  }
+  if (args.grad_bias != nullptr) {
+    sum_partial_rows(partial_bias.data<T>(), num_blocks, hidden_size, args.grad_bias->data<T>());
+  }
+}
+
+}  // namespace
+
+void CpuBackend::layer_norm_forward(const LayerNormForward& args) {
+  dispatch_floating(args.input.dtype(), [&]<typename T>() { forward_rows<T>(args); });
+}
+
+void CpuBackend::layer_norm_backward(const LayerNormBackward& args) {
+  dispatch_floating(args.grad_output.dtype(), [&]<typename T>() { backward_rows<T>(args); });
+}
+
+}  // namespace normtune

@@ -1,0 +1,101 @@
+#include <algorithm>
+#include <cmath>
+
+#include "tensor/cpu/cpu_backend.h"
+#include "tensor/cpu/parallel.h"
+#include "tensor/cpu/vector/dispatch.h"
+
+namespace normtune {
+namespace {
+
+/// Writes the three rules in the one form that the inner loop knows.
+vector::AdamWFactors adamw_factors(const Backend::AdamWStep& args) {
+  vector::AdamWFactors factors{.beta1 = args.beta1,
+                               .beta2 = args.beta2,
+                               .eps = args.eps,
+                               .gradient_scale = args.gradient_scale,
+                               .step_size = args.lr,
+                               .root_scale = 1,
+                               .decay_before = 1,
+                               .decay_after = 1};
+  const auto step = static_cast<double>(args.step);
+  const double correction1 = 1 - std::pow(args.beta1, step);
+  const double root_correction2 = std::sqrt(1 - std::pow(args.beta2, step));
+  const double decay = 1 - args.lr * args.weight_decay;
+  switch (args.variant) {
+    case AdamWVariant::torch:
+      factors.decay_before = decay;
+      factors.step_size = args.lr / correction1;
+      factors.root_scale = 1 / root_correction2;
+      break;
+    case AdamWVariant::hf:
+      factors.step_size = args.lr * root_correction2 / correction1;
+      factors.decay_after = decay;
+      break;
+    case AdamWVariant::bert:
+      factors.decay_after = decay;
+      break;
+  }
+  return factors;
+}
+
+constexpr int64_t gathered_elements = 512;
+
+/// Calls update(parameter, gradient, begin, count) on pieces of contiguous copies of the listed elements, and
+/// writes the parameters back.
+template <typename T, typename Update>
+void update_listed(const Tensor& parameter, const Tensor& gradient, const Tensor& indices,
+                   const Update& update) {
+  T* values = parameter.data<T>();
+  const T* gradients = gradient.data<T>();
+  const int64_t* index = indices.data<int64_t>();
+  parallel_pieces(indices.numel(), gathered_elements, [&](int64_t begin, int64_t end) {
+    T value[gathered_elements] = {}, grad[gathered_elements] = {};
+    const int64_t count = end - begin;
+    for (int64_t i = 0; i < count; ++i) {
+      value[i] = values[index[begin + i]];
+      grad[i] = gradients[index[begin + i]];
+    }
+    update(value, grad, begin, count);
+    for (int64_t i = 0; i < count; ++i) values[index[begin + i]] = value[i];
+  });
+}
+
+template <typename T, typename Update>
+void update_elements(const Tensor& parameter, const Tensor& gradient, const Tensor* indices,
+                     const Update& update) {
+  if (indices != nullptr) return update_listed<T>(parameter, gradient, *indices, update);
+  T* values = parameter.data<T>();
+  const T* gradients = gradient.data<T>();
+  parallel_pieces(parameter.numel(), elements_per_piece, [&](int64_t begin, int64_t end) {
+    update(values + begin, gradients + begin, begin, end - begin);
+  });
+}
+
+}  // namespace
+
+void CpuBackend::adamw_step(const AdamWStep& args) {
+  const vector::AdamWFactors factors = adamw_factors(args);
+  dispatch_floating(args.parameter.dtype(), [&]<typename T>() {
+    T *first = args.first_moment.data<T>(), *second = args.second_moment.data<T>();
+    const auto& loops = vector::loops<T>();
+    update_elements<T>(args.parameter, args.gradient, args.indices,
+                       [&](T* parameter, const T* gradient, int64_t begin, int64_t count) {
+                         loops.adamw(parameter, gradient, first + begin, second + begin, factors, count);
+                       });
+  });
+}
+
+void CpuBackend::sgd_step(const SgdStep& args) {
+  dispatch_floating(args.parameter.dtype(), [&]<typename T>() {
+    const auto& loops = vector::loops<T>();
+    update_elements<T>(args.parameter, args.gradient, args.indices,
+                       [&](T* parameter, const T* gradient, int64_t, int64_t count) {
+                         loops.sgd(parameter, gradient, static_cast<T>(args.lr),
+                                   static_cast<T>(args.weight_decay), static_cast<T>(args.gradient_scale),
+                                   count);
+                       });
+  });
+}
+
+}  // namespace normtune

@@ -1,0 +1,55 @@
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include "tensor/tensor.h"
+
+namespace normtune {
+
+/// Elements that one thread takes at a time in an element-wise kernel.
+constexpr int64_t elements_per_piece = 16384;
+
+/// Calls body(begin, end) for the pieces [0, grain), [grain, 2 grain), ... of [0, count), spread over the
+/// threads. The pieces depend on count and grain alone: a reduction that keeps one partial result for each
+/// piece has the same bits for any number of threads.
+template <typename Body>
+void parallel_pieces(int64_t count, int64_t grain, const Body& body) {
+  const int64_t pieces = (count + grain - 1) / grain;
+#pragma omp parallel for schedule(static) if (pieces > 1)
+  for (int64_t piece = 0; piece < pieces; ++piece) {
+    body(piece * grain, std::min((piece + 1) * grain, count));
+  }
+}
+
+/// Rows in one piece, so that a piece has about elements_per_piece elements.
+inline int64_t rows_per_piece(int64_t columns) {
+  return std::max<int64_t>(1, elements_per_piece / std::max<int64_t>(columns, 1));
+}
+
+/// Calls body(row) for each row, spread over the threads.
+template <typename Body>
+void parallel_rows(int64_t rows, int64_t columns, const Body& body) {
+  parallel_pieces(rows, rows_per_piece(columns), [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) body(row);
+  });
+}
+
+/// Rows whose sum makes one partial result of a sum over rows: at most 64 partial results, each of at least
+/// 32 rows.
+inline int64_t rows_per_partial_sum(int64_t rows) {
+  return std::max<int64_t>(32, (rows + 63) / 64);
+}
+
+/// output[j] = sum over i of partial[i, j], in the order of i.
+template <typename T>
+void sum_partial_rows(const T* partial, int64_t rows, int64_t columns, T* output) {
+  parallel_pieces(columns, 4096, [&](int64_t begin, int64_t end) {
+    std::fill(output + begin, output + end, T(0));
+    for (int64_t row = 0; row < rows; ++row) {
+      for (int64_t j = begin; j < end; ++j) output[j] += partial[row * columns + j];
+    }
+  });
+}
+
+}  // namespace normtune

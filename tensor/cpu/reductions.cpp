@@ -1,0 +1,70 @@
+#include <cmath>
+#include <numeric>
+#include <vector>
+
+#include "tensor/cpu/cpu_backend.h"
+#include "tensor/cpu/parallel.h"
+#include "tensor/cpu/vector/dispatch.h"
+
+namespace normtune {
+namespace {
+
+/// Sums reduce(begin, end) over fixed pieces of [0, count), in their order.
+template <typename Reduce>
+double sum_of_pieces(int64_t count, const Reduce& reduce) {
+  std::vector<double> partial(static_cast<size_t>((count + elements_per_piece - 1) / elements_per_piece));
+  parallel_pieces(count, elements_per_piece, [&](int64_t begin, int64_t end) {
+    partial[static_cast<size_t>(begin / elements_per_piece)] = reduce(begin, end);
+  });
+  return std::accumulate(partial.begin(), partial.end(), 0.0);
+}
+
+}  // namespace
+
+void CpuBackend::column_sums(const ColumnSums& args) {
+  const auto [data, dtype, rows, columns, ld] = args.input;
+  const int64_t block = rows_per_partial_sum(rows);
+  const int64_t num_blocks = (rows + block - 1) / block;
+  const Tensor partial = Tensor::zeros({num_blocks, columns}, dtype);
+  dispatch_floating(dtype, [&]<typename T>() {
+    const T* input = args.input.as<T>();
+    const auto& loops = vector::loops<T>();
+    parallel_pieces(rows, block, [&](int64_t begin, int64_t end) {
+      T* sums = partial.data<T>() + begin / block * columns;
+      for (int64_t row = begin; row < end; ++row) loops.add(sums, input + row * ld, sums, columns);
+    });
+    sum_partial_rows(partial.data<T>(), num_blocks, columns, args.output.data<T>());
+  });
+}
+
+void CpuBackend::sum(const Tensor& input, const Tensor& output) {
+  dispatch_floating(input.dtype(), [&]<typename T>() {
+    const T* elements = input.data<T>();
+    const auto& loops = vector::loops<T>();
+    output.data<T>()[0] = static_cast<T>(sum_of_pieces(
+        input.numel(), [&](int64_t begin, int64_t end) { return loops.sum(elements + begin, end - begin); }));
+  });
+}
+
+double CpuBackend::squared_norm(const Tensor& input, const Tensor* indices) {
+  return dispatch_floating(input.dtype(), [&]<typename T>() {
+    const T* elements = input.data<T>();
+    if (indices == nullptr) {
+      const auto& loops = vector::loops<T>();
+      return sum_of_pieces(input.numel(), [&](int64_t begin, int64_t end) {
+        return loops.sum_of_squares(elements + begin, end - begin);
+      });
+    }
+    const int64_t* index = indices->data<int64_t>();
+    return sum_of_pieces(indices->numel(), [&](int64_t begin, int64_t end) {
+      double total = 0;
+      for (int64_t i = begin; i < end; ++i) {
+        const double value = static_cast<double>(elements[index[i]]);
+        total += value * value;
+      }
+      return total;
+    });
+  });
+}
+
+}  // namespace normtune

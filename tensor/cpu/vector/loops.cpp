@@ -1,0 +1,62 @@
+// Compiled once for each instruction set, with NORMTUNE_ISA naming the namespace.
+//
+// Only headers without inline functions of their own that survive as symbols may be included here: the linker
+// keeps one copy of an inline function, and if that came from the AVX-512 build of this file, the program
+// would crash on a machine without AVX-512. So: the C library's mathematics, fixed-width integers, and our
+// own code below, which lives in the namespace of the instruction set.
+#include "tensor/cpu/vector/loops.h"
+
+#include <math.h>
+
+#include "tensor/cpu/vector/instruction_sets.h"
+
+#define NORMTUNE_INLINE static inline __attribute__((always_inline))
+
+namespace normtune::vector::NORMTUNE_ISA {
+namespace {
+
+#include "tensor/cpu/vector/math.h"
+//
+#include "tensor/cpu/vector/activations.h"
+#include "tensor/cpu/vector/dropout.h"
+#include "tensor/cpu/vector/elementwise.h"
+#include "tensor/cpu/vector/optimizer.h"
+#include "tensor/cpu/vector/rows.h"
+
+template <typename T>
+constexpr Loops<T> make_table() {
+  Loops<T> table{};
+  table.add = add<T>;
+  table.multiply = multiply<T>;
+  table.scale = scale<T>;
+  table.add_scaled = add_scaled<T>;
+  table.activation_forward[0] = activation_forward<Relu, T>;
+  table.activation_forward[1] = activation_forward<Gelu, T>;
+  table.activation_forward[2] = activation_forward<GeluTanh, T>;
+  table.activation_forward[3] = activation_forward<Tanh, T>;
+  table.activation_forward[4] = activation_forward<Silu, T>;
+  table.activation_backward[0] = activation_backward<Relu, T>;
+  table.activation_backward[1] = activation_backward<Gelu, T>;
+  table.activation_backward[2] = activation_backward<GeluTanh, T>;
+  table.activation_backward[3] = activation_backward<Tanh, T>;
+  table.activation_backward[4] = activation_backward<Silu, T>;
+  table.dropout = dropout<T>;
+  table.softmax = softmax<T>;
+  table.exp_shifted = exp_shifted<T>;
+  table.softmax_backward = softmax_backward<T>;
+  table.layer_norm = layer_norm<T>;
+  table.layer_norm_backward = layer_norm_backward<T>;
+  table.sum = sum<T>;
+  table.sum_of_squares = sum_of_squares<T>;
+  table.adamw = adamw<T>;
+  table.sgd = sgd<T>;
+  table.multiply_accumulate = multiply_accumulate<T>;
+  return table;
+}
+
+}  // namespace
+
+extern constinit const Loops<float> float_loops = make_table<float>();
+extern constinit const Loops<double> double_loops = make_table<double>();
+
+}  // namespace normtune::vector::NORMTUNE_ISA

@@ -1,0 +1,79 @@
+#pragma once
+
+#include <cstdint>
+
+#include "tensor/philox.h"
+
+/// The inner loops of the CPU backend: plain C++ over contiguous elements, compiled once for each instruction
+/// set.
+namespace normtune::vector {
+
+/// Which elements of one row a dropout keeps: those whose word of philox4x32({example_id, position, channel /
+/// 4, head}, key) reaches the threshold. Kept elements are multiplied by `scale`.
+struct DropoutRow {
+  PhiloxKey key;
+  uint32_t example_id = 0, position = 0, head = 0;
+  uint32_t threshold = 0;
+  double scale = 1;
+};
+
+/// log(sum of exp(x_i)) = max + log_sum, kept apart so that a large maximum costs no digits.
+struct LogSumExp {
+  double max, log_sum;
+};
+
+/// The numbers of one AdamW update that are the same for all elements:
+///   p *= decay_before;  m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2
+///   p -= step_size * m / (sqrt(v) * root_scale + eps);  p *= decay_after
+struct AdamWFactors {
+  double beta1, beta2, eps;
+  double gradient_scale;
+  double step_size, root_scale;
+  double decay_before, decay_after;
+};
+
+/// The number of functions in normtune::Activation, in the order of its values.
+constexpr int num_activations = 5;
+
+template <typename T>
+struct Loops {
+  void (*add)(const T* a, const T* b, T* output, int64_t n);
+  void (*multiply)(const T* a, const T* b, T* output, int64_t n);
+  void (*scale)(const T* input, T factor, T* output, int64_t n);
+  void (*add_scaled)(const T* input, T factor, T* output, int64_t n);  // output += factor * input
+
+  void (*activation_forward[num_activations])(const T* input, T* output, int64_t n);
+  void (*activation_backward[num_activations])(const T* input, const T* grad_output, T* grad_input,
+                                               int64_t n);
+
+  void (*dropout)(const T* input, const DropoutRow& mask, T* output, int64_t n);  // channels [0, n) of a row
+
+  /// output = softmax(factor * input)
+  LogSumExp (*softmax)(const T* input, T factor, T* output, int64_t n);
+  /// output = exp(factor * input - shift)
+  void (*exp_shifted)(const T* input, T factor, T shift, T* output, int64_t n);
+  /// grad_input = factor * probs * (grad_output - sum of probs * grad_output)
+  void (*softmax_backward)(const T* probs, const T* grad_output, T factor, T* grad_input, int64_t n);
+
+  /// Returns rstd. `sum` may be `output`; `normalized` may be null.
+  T (*layer_norm)
+  (const T* sum, const T* weight, const T* bias, double eps, T* normalized, T* output, int64_t n);
+  /// grad_sum, and += to the column sums; each of the three may be null. grad_sum may be grad_output.
+  void (*layer_norm_backward)(const T* grad_output, const T* normalized, T rstd, const T* weight, T* grad_sum,
+                              T* grad_weight, T* grad_bias, int64_t n);
+
+  double (*sum)(const T* input, int64_t n);
+  double (*sum_of_squares)(const T* input, int64_t n);
+
+  void (*adamw)(T* parameter, const T* gradient, T* first_moment, T* second_moment,
+                const AdamWFactors& factors, int64_t n);
+  /// parameter -= lr * (gradient_scale * gradient + weight_decay * parameter)
+  void (*sgd)(T* parameter, const T* gradient, T lr, T weight_decay, T gradient_scale, int64_t n);
+
+  /// c[i, j] += sum over l of a[i, l] * b[l, j] for i < rows, j < n: the heart of the blocked product. a, b
+  /// and c have row distances lda, ldb and ldc.
+  void (*multiply_accumulate)(const T* a, int64_t lda, const T* b, int64_t ldb, T* c, int64_t ldc,
+                              int64_t rows, int64_t k, int64_t n);
+};
+
+}  // namespace normtune::vector
