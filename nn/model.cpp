@@ -1,10 +1,12 @@
 #include "nn/model.h"
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 
 #include "nn/adapter.h"
 #include "nn/adapter_config.h"
 #include "nn/initialization.h"
+#include "nn/json_file.h"
 #include "nn/lora.h"
 #include "nn/peft_folder.h"
 
@@ -203,6 +205,16 @@ Model load_delta_model(const fs::path& folder, const LoadOptions& options) {
 Model load_model(const fs::path& folder, const LoadOptions& options) {
   const bool is_delta = !fs::exists(folder / "config.json") && adapter_folder_kind(folder).has_value();
   return is_delta ? load_delta_model(folder, options) : load_plain_model(folder, options);
+}
+
+fs::path base_model_folder(const fs::path& folder) {
+  if (fs::exists(folder / "config.json")) return folder;
+  const std::optional<AdapterFolder> kind = adapter_folder_kind(folder);
+  if (!kind) return folder;
+  const nlohmann::json config = read_json_file(folder / "adapter_config.json", ErrorKind::model);
+  const char* key = *kind == AdapterFolder::adapterhub ? "model_name" : "base_model_name_or_path";
+  const bool named = config.contains(key) && config[key].is_string();
+  return find_base(named ? config[key].get<std::string>() : "", folder);
 }
 
 LoadReport load_parameters(Bert& model, const StateDict& state, const std::vector<std::string>& replaced,

@@ -50,6 +50,10 @@ struct Model {
 /// embeddings.
 Model load_model(const std::filesystem::path& folder, const LoadOptions& options);
 
+/// The folder that holds config.json and the tokenizer of the model in `folder`: itself, or the base that a
+/// delta in it names. Throws Error(model) if that base is not there.
+std::filesystem::path base_model_folder(const std::filesystem::path& folder);
+
 /// Copies the tensors of `state` into the model's parameters of the same name. A name in `replaced` is not
 /// loaded but drawn from `init_seed`, as is one in `optional_names` that the state lacks.
 LoadReport load_parameters(Bert& model, const StateDict& state, const std::vector<std::string>& replaced,

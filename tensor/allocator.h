@@ -19,6 +19,9 @@ class Allocator {
   virtual ~Allocator() = default;
   /// Returns at least `bytes` bytes, aligned to 64. Throws Error(out_of_memory) naming asked and held bytes.
   virtual void* allocate(size_t bytes) = 0;
+  /// The same. `is_zero` becomes true if the block still holds the zeros that the system gives: nobody needs
+  /// to write them, and pages that nobody writes cost no memory.
+  virtual void* allocate(size_t bytes, bool& is_zero) = 0;
   virtual void deallocate(void* pointer, size_t bytes) = 0;
   virtual AllocatorStats stats() const = 0;
   virtual void reset_peak() = 0;

@@ -4,8 +4,9 @@
 
 namespace normtune {
 
-Storage::Storage(size_t bytes, Device device)
-    : data_(backend_of(device).allocator().allocate(bytes)), bytes_(bytes), device_(device) {}
+Storage::Storage(size_t bytes, Device device) : bytes_(bytes), device_(device) {
+  data_ = backend_of(device).allocator().allocate(bytes, born_zero_);
+}
 
 Storage::~Storage() {
   backend_of(device_).allocator().deallocate(data_, bytes_);
@@ -20,7 +21,11 @@ Tensor Tensor::empty(const Shape& shape, DType dtype, Device device) {
 }
 
 Tensor Tensor::zeros(const Shape& shape, DType dtype, Device device) {
-  return full(shape, 0, dtype, device);
+  // Values that nobody reads or writes then take no memory: the parameters of a model can be counted for
+  // free.
+  Tensor tensor = empty(shape, dtype, device);
+  if (!tensor.storage_->born_zero()) tensor.fill(0);
+  return tensor;
 }
 
 Tensor Tensor::full(const Shape& shape, double value, DType dtype, Device device) {

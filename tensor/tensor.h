@@ -24,10 +24,13 @@ class Storage {
   void* data() const { return data_; }
   size_t bytes() const { return bytes_; }  ///< in bytes, not in elements
   Device device() const { return device_; }
+  /// The memory came from the system untouched: it was zero when this storage was made.
+  bool born_zero() const { return born_zero_; }
 
  private:
   void* data_ = nullptr;
   size_t bytes_ = 0;
+  bool born_zero_ = false;
   Device device_;
 };
 

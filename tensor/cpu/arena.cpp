@@ -55,7 +55,8 @@ Arena::Arena(size_t limit) : limit_(limit != 0 ? limit : default_limit()) {}
 
 Arena::~Arena() = default;
 
-void* Arena::allocate(size_t bytes) {
+void* Arena::allocate(size_t bytes, bool& is_zero) {
+  is_zero = false;
   const size_t size = round_up(std::max<size_t>(bytes, 1), alignment);
   const std::scoped_lock lock(mutex_);
   if (size < bytes || size > limit_ - std::min(stats_.in_use, limit_)) fail_out_of_memory(bytes);
@@ -81,7 +82,7 @@ Arena::~Arena() {
   if (base_ != nullptr) munmap(base_, range_bytes_);
 }
 
-void* Arena::allocate(size_t bytes) {
+void* Arena::allocate(size_t bytes, bool& is_zero) {
   const size_t size = round_up(std::max<size_t>(bytes, 1), alignment);
   const std::scoped_lock lock(mutex_);
   if (size < bytes) fail_out_of_memory(bytes);  // wrapped around
@@ -90,6 +91,8 @@ void* Arena::allocate(size_t bytes) {
   if (block == nullptr) fail_out_of_memory(bytes);
   stats_.in_use += size;
   stats_.peak_in_use = std::max(stats_.peak_in_use, stats_.in_use);
+  is_zero = block >= base_ + touched_;
+  touched_ = std::max(touched_, static_cast<size_t>(block - base_) + size);
   return block;
 }
 
@@ -101,6 +104,11 @@ void Arena::deallocate(void* pointer, size_t bytes) {
 }
 
 #endif
+
+void* Arena::allocate(size_t bytes) {
+  bool is_zero = false;
+  return allocate(bytes, is_zero);
+}
 
 /// Takes addresses only; memory comes with grow(). Halves the wish where a limit on addresses (ulimit -v)
 /// refuses it.

@@ -28,6 +28,7 @@ class Arena final : public Allocator {
   Arena& operator=(const Arena&) = delete;
 
   void* allocate(size_t bytes) override;
+  void* allocate(size_t bytes, bool& is_zero) override;
   void deallocate(void* pointer, size_t bytes) override;
   AllocatorStats stats() const override;
   void reset_peak() override;
@@ -46,6 +47,7 @@ class Arena final : public Allocator {
   std::byte* base_ = nullptr;  // of the reserved range
   size_t range_bytes_ = 0;     // reserved addresses
   size_t extent_ = 0;          // bytes from base_ on that are usable
+  size_t touched_ = 0;         // bytes from base_ on that were ever handed out; all beyond them are zero
   std::map<std::byte*, size_t> free_by_address_;
   std::set<std::pair<size_t, std::byte*>> free_by_size_;
   AllocatorStats stats_;
