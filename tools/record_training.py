@@ -8,17 +8,18 @@ import argparse
 import math
 import re
 
+import adapters
 import numpy as np
 import peft
 import torch
-from transformers import BertForSequenceClassification, get_linear_schedule_with_warmup
+from transformers import BertForSequenceClassification, get_scheduler
 
 import oracle
 
 SIZES = dict(vocab_size=40, hidden_size=24, num_hidden_layers=2, num_attention_heads=3, intermediate_size=32,
              max_position_embeddings=16, num_labels=3)
 LENGTHS = [5, 9, 3, 12, 7, 16, 2, 8, 11, 4, 6, 10, 1, 13, 5, 9, 15, 3, 8, 7, 14, 6]  # 22 examples
-LORA_R, LORA_ALPHA = 4, 8
+ADAPTER_NAME = "normtune"
 
 COMMON = dict(method="full", optim="adamw_torch", learning_rate=1e-3, weight_decay=0.01, adam_beta1=0.9,
               adam_beta2=0.999, adam_epsilon=1e-8, max_grad_norm=1.0, lr_scheduler_type="linear",
@@ -27,11 +28,13 @@ RUNS = {
     "train_full": {},
     "train_layernorm": dict(method="layernorm"),
     "train_bitfit": dict(method="bitfit"),
-    "train_lora": dict(method="lora", lora_r=LORA_R, lora_alpha=LORA_ALPHA, lora_target_modules="query,value"),
+    "train_lora": dict(method="lora", lora_r=4, lora_alpha=8, lora_target_modules="query,value"),
+    "train_houlsby": dict(method="houlsby", adapter_size=6, max_steps=10),
+    "train_pfeiffer": dict(method="pfeiffer", adapter_size=3),
     "train_adamw_hf": dict(optim="adamw_hf", adam_epsilon=1e-6, max_steps=6, warmup_steps=1),
-    "train_adamw_bert": dict(optim="adamw_bert", adam_epsilon=1e-6, max_steps=6, warmup_steps=1,
-                             learning_rate=2e-4),
-    "train_sgd": dict(optim="sgd", learning_rate=0.05, max_steps=6, warmup_steps=0),
+    "train_adamw_bert": dict(optim="adamw_bert", adam_epsilon=1e-6, max_steps=6, warmup_steps=0,
+                             learning_rate=2e-4, lr_scheduler_type="constant"),
+    "train_sgd": dict(optim="sgd", learning_rate=0.05, max_steps=6, lr_scheduler_type="cosine"),
     # 22 examples in batches of 4, 4, 4, 4, 4, 2: the third update of an epoch is the mean over 4 + 2 examples.
     "train_accumulation": dict(gradient_accumulation_steps=2, max_steps=6),
     # 22 examples in batches of 8, 8, 6: the second update of an epoch has the 6 alone.
@@ -83,6 +86,10 @@ def is_trainable(name, method):
         return name.endswith(".bias")
     if method == "lora":
         return ".lora_" in name
+    if method == "houlsby":
+        return ".adapters." in name or ".LayerNorm." in name
+    if method == "pfeiffer":
+        return ".adapters." in name
     raise ValueError(method)
 
 
@@ -94,26 +101,41 @@ def plain_name(name):
     return name
 
 
-def build(options, dtype=torch.float64):
-    model = oracle.build_model(BertForSequenceClassification, oracle.bert_config(**SIZES), dtype)
-    if options["method"] == "lora":
+def transform(model, options, dtype):
+    """Inserts low-rank updates or adapters."""
+    method = options["method"]
+    if method == "lora":
         config = peft.LoraConfig(task_type="SEQ_CLS", r=options["lora_r"], lora_alpha=options["lora_alpha"],
                                  lora_dropout=0.0, target_modules=options["lora_target_modules"].split(","))
-        model = peft.get_peft_model(model, config, autocast_adapter_dtype=False)
-    parameters = {}
-    for name, parameter in model.named_parameters():
-        if "original_module" in name:
+        return peft.get_peft_model(model, config, autocast_adapter_dtype=False)
+    if method in ("houlsby", "pfeiffer"):
+        factor = SIZES["hidden_size"] / options["adapter_size"]
+        adapters.init(model)
+        model.add_adapter(ADAPTER_NAME, config=(
+            adapters.DoubleSeqBnConfig(reduction_factor=factor, non_linearity="gelu") if method == "houlsby"
+            else adapters.SeqBnConfig(reduction_factor=factor)))
+        model.train_adapter(ADAPTER_NAME)
+        return model.to(dtype)
+    return model
+
+
+def build(options, dtype=torch.float64):
+    """The transformed model and its trainable parameters by plain name."""
+    model = oracle.build_model(BertForSequenceClassification, oracle.bert_config(**SIZES), dtype)
+    model = transform(model, options, dtype)
+    trainable = {}
+    for full_name, parameter in model.named_parameters():
+        if "original_module" in full_name:  # peft's copy of the classifier as it was
             continue
-        name = plain_name(name)
-        parameters[name] = parameter
-        if ".lora_" in name:
+        name = plain_name(full_name)
+        if ".lora_" in name or ".adapters." in name:
             weight = oracle.generated_weight(name, tuple(parameter.shape))
             parameter.data.copy_(torch.from_numpy(weight))
-        if options["method"] != "lora":
-            parameter.requires_grad_(is_trainable(name, options["method"]))
-        assert parameter.requires_grad == is_trainable(name, options["method"]), name
         assert parameter.dtype == dtype
-    return model, {name: p for name, p in parameters.items() if p.requires_grad}
+        parameter.requires_grad_(is_trainable(name, options["method"]))
+        if parameter.requires_grad:
+            trainable[name] = parameter
+    return model, trainable
 
 
 def build_optimizer(parameters, options):
@@ -142,7 +164,8 @@ def train(name, batch, labels, options, dtype=torch.float64):
     model, parameters = build(options, dtype)
     model.train()
     optimizer = build_optimizer(parameters, options)
-    scheduler = get_linear_schedule_with_warmup(optimizer, options["warmup_steps"], options["max_steps"])
+    scheduler = get_scheduler(options["lr_scheduler_type"], optimizer, options["warmup_steps"],
+                              options["max_steps"])
     log = {"losses": [], "learning_rates": [], "grad_norms": []}
     schedule = updates(len(batch), options)
     for _ in range(options["max_steps"]):
