@@ -29,16 +29,26 @@ std::filesystem::path folder_of(const std::filesystem::path& path) {
 
 }  // namespace
 
-int FileCalls::open(const char* path, int flags, mode_t mode) { return ::open(path, flags, mode); }
+int FileCalls::open(const char* path, int flags, mode_t mode) {
+  return ::open(path, flags, mode);
+}
 ssize_t FileCalls::write(int descriptor, const void* bytes, size_t count) {
   return ::write(descriptor, bytes, count);
 }
-int FileCalls::fsync(int descriptor) { return ::fsync(descriptor); }
-int FileCalls::close(int descriptor) { return ::close(descriptor); }
-int FileCalls::rename(const char* from, const char* to) { return std::rename(from, to); }
+int FileCalls::fsync(int descriptor) {
+  return ::fsync(descriptor);
+}
+int FileCalls::close(int descriptor) {
+  return ::close(descriptor);
+}
+int FileCalls::rename(const char* from, const char* to) {
+  return std::rename(from, to);
+}
 
 FileCallsGuard::FileCallsGuard(FileCalls& calls) : previous_(std::exchange(current_file_calls, &calls)) {}
-FileCallsGuard::~FileCallsGuard() { current_file_calls = previous_; }
+FileCallsGuard::~FileCallsGuard() {
+  current_file_calls = previous_;
+}
 
 AtomicFile::AtomicFile(std::filesystem::path path)
     : calls_(current_file_calls ? *current_file_calls : system_file_calls()), path_(std::move(path)) {
@@ -54,7 +64,9 @@ AtomicFile::~AtomicFile() {
   if (!committed_) ::unlink(temporary_path_.c_str());
 }
 
-void AtomicFile::write(std::string_view bytes) { write(bytes.data(), bytes.size()); }
+void AtomicFile::write(std::string_view bytes) {
+  write(bytes.data(), bytes.size());
+}
 
 void AtomicFile::write(const void* bytes, size_t count) {
   const char* begin = static_cast<const char*>(bytes);

@@ -38,7 +38,7 @@ struct BertConfig {
 
   /// The number of class names, else 2.
   int64_t num_labels() const;
-  /// One label means a regression unless problem_type says something else.
+  /// A model with one label is a regression (a problem_type that says otherwise is refused).
   bool is_regression() const;
   /// hidden_size / num_attention_heads
   int64_t head_size() const { return hidden_size / num_attention_heads; }

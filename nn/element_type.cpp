@@ -35,7 +35,9 @@ static_assert([] {
   return true;
 }());
 
-const ElementTypeInfo& info(ElementType type) { return element_types[static_cast<size_t>(type)]; }
+const ElementTypeInfo& info(ElementType type) {
+  return element_types[static_cast<size_t>(type)];
+}
 
 /// IEEE 754 binary16: 1 sign bit, 5 exponent bits (bias 15), 10 mantissa bits.
 float half_to_float(uint16_t half) {
@@ -50,7 +52,9 @@ float half_to_float(uint16_t half) {
 }
 
 /// bfloat16 is the upper half of a float32.
-float bfloat16_to_float(uint16_t bits) { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }
+float bfloat16_to_float(uint16_t bits) {
+  return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16);
+}
 
 template <typename Source, typename Target, typename Convert>
 void convert_elements(std::span<const std::byte> bytes, Tensor& tensor, Convert convert) {
@@ -77,9 +81,13 @@ std::optional<ElementType> element_type(std::string_view name) {
   return std::nullopt;
 }
 
-std::string_view to_string(ElementType type) { return info(type).name; }
+std::string_view to_string(ElementType type) {
+  return info(type).name;
+}
 
-size_t size_of(ElementType type) { return info(type).size; }
+size_t size_of(ElementType type) {
+  return info(type).size;
+}
 
 std::optional<int64_t> byte_count(std::span<const int64_t> sizes, ElementType type) {
   int64_t product = 1;
@@ -118,7 +126,8 @@ Tensor tensor_from_bytes(ElementType type, const Shape& shape, std::span<const s
   const auto dtype = dtype_for(type);
   check(dtype.has_value(), "tensor_from_bytes: no dtype holds {}", to_string(type));
   check(static_cast<size_t>(shape.numel()) * size_of(type) == bytes.size(),
-        "tensor_from_bytes: expected {} elements of {}, found {} bytes", shape.numel(), to_string(type), bytes.size());
+        "tensor_from_bytes: expected {} elements of {}, found {} bytes", shape.numel(), to_string(type),
+        bytes.size());
   Tensor tensor = Tensor::empty(shape, *dtype);
   if (bytes.empty()) return tensor;
   switch (type) {

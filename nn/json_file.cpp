@@ -106,7 +106,8 @@ class StrictParser {
   static std::string reason(std::string_view what) {
     if (const size_t start = what.find("] "); start != std::string_view::npos) what.remove_prefix(start + 2);
     if (what.starts_with("parse error at")) {
-      if (const size_t colon = what.find(": "); colon != std::string_view::npos) what.remove_prefix(colon + 2);
+      if (const size_t colon = what.find(": "); colon != std::string_view::npos)
+        what.remove_prefix(colon + 2);
     }
     const std::string quoted = printable(what);
     return quoted.substr(1, quoted.size() - 2);
@@ -121,7 +122,7 @@ class StrictParser {
   std::string_view text_;
   const std::string& where_;
   ErrorKind kind_;
-  const char* reached_;                          // behind the last byte that the parser took
+  const char* reached_;                      // behind the last byte that the parser took
   std::vector<std::set<std::string>> keys_;  // of each open object; empty for an array
 };
 

@@ -33,7 +33,8 @@ MappedFile::MappedFile(const std::filesystem::path& path, ErrorKind kind) {
   if (S_ISDIR(status.st_mode)) fail(kind, "cannot read {}: it is a folder, expected a file", path.string());
   if (!S_ISREG(status.st_mode)) fail(kind, "cannot read {}: it is not a regular file", path.string());
   if (status.st_size == 0) return;  // mmap refuses empty files
-  void* address = ::mmap(nullptr, static_cast<size_t>(status.st_size), PROT_READ, MAP_PRIVATE, file.number, 0);
+  void* address =
+      ::mmap(nullptr, static_cast<size_t>(status.st_size), PROT_READ, MAP_PRIVATE, file.number, 0);
   if (address == MAP_FAILED) cannot_read(path, kind, errno);
   data_ = static_cast<const std::byte*>(address);
   size_ = static_cast<size_t>(status.st_size);

@@ -105,7 +105,8 @@ bool PickleReader::step() {
       return false;
     case PROTO:
       if (const int version = take_number<uint8_t>(); version > 2) {
-        malformed("protocol {}, expected 2; save with torch.save's default or convert to safetensors", version);
+        malformed("protocol {}, expected 2; save with torch.save's default or convert to safetensors",
+                  version);
       }
       break;
     case NONE:
@@ -321,8 +322,9 @@ void PickleReader::push_global() {
   for (const KnownGlobal& known : known_globals) {
     if (known.name == name) return push(PickleGlobal{name, known.meaning, known.element_type});
   }
-  fail(ErrorKind::model, "{}: the pickle asks for {}, which no state dict of a BERT needs; it was not executed",
-       where_, printable(name));
+  fail(ErrorKind::model,
+       "{}: the pickle asks for {}, which no state dict of a BERT needs; it was not executed", where_,
+       printable(name));
 }
 
 /// ("storage", type, key, location, numel), in the legacy container with a sixth item: None or the view
@@ -365,7 +367,8 @@ void PickleReader::call(const PickleObject& callable, const PickleObject& argume
       return make_tensor(tuple->items);
     case Meaning::rebuild_parameter:
     case Meaning::parameter:  // (tensor, requires_grad, ...): the tensor
-      if (tuple->items.empty() || !tuple->items[0]->as<PickleTensor>()) malformed("a parameter without a tensor");
+      if (tuple->items.empty() || !tuple->items[0]->as<PickleTensor>())
+        malformed("a parameter without a tensor");
       return push(PickleTensor(*tuple->items[0]->as<PickleTensor>()));
     case Meaning::size: {
       if (tuple->items.size() != 1) malformed("torch.Size without a tuple");
@@ -398,14 +401,16 @@ void PickleReader::make_tensor(const std::vector<const PickleObject*>& arguments
   if (arguments.size() < 4 || arguments.size() > 7) malformed("a tensor with {} arguments", arguments.size());
   const auto* storage = arguments[0]->as<PickleStorage>();
   if (!storage) malformed("a tensor without a storage");
-  push(PickleTensor{*storage, integer_of(arguments[1]), integers_of(arguments[2]), integers_of(arguments[3])});
+  push(
+      PickleTensor{*storage, integer_of(arguments[1]), integers_of(arguments[2]), integers_of(arguments[3])});
 }
 
 /// The state of an OrderedDict is its _metadata (module versions): not needed.
 void PickleReader::set_state() {
   pop();
   const PickleObject* object = top();
-  if (!object->as<PickleDict>() && !object->as<PickleTensor>()) malformed("a state for something that has none");
+  if (!object->as<PickleDict>() && !object->as<PickleTensor>())
+    malformed("a state for something that has none");
 }
 
 const std::string& PickleReader::text_of(const PickleObject* object) const {

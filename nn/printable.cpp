@@ -12,7 +12,8 @@ constexpr size_t longest = 200;  // bytes of the text that are shown
 
 bool breaks_a_line(int32_t code_point) {
   return utf8proc_category(code_point) == UTF8PROC_CATEGORY_CC ||
-         utf8proc_category(code_point) == UTF8PROC_CATEGORY_ZL || utf8proc_category(code_point) == UTF8PROC_CATEGORY_ZP;
+         utf8proc_category(code_point) == UTF8PROC_CATEGORY_ZL ||
+         utf8proc_category(code_point) == UTF8PROC_CATEGORY_ZP;
 }
 
 }  // namespace

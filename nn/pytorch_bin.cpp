@@ -20,7 +20,9 @@ namespace {
 /// How many elements all tensors together may have. A byte holds at most one, but names may share a storage.
 constexpr int64_t max_elements_per_byte = 4;
 
-std::string in_file(const std::filesystem::path& path) { return "PyTorch file " + path.string(); }
+std::string in_file(const std::filesystem::path& path) {
+  return "PyTorch file " + path.string();
+}
 
 /// The bytes of a storage; they stay where they are while the file is open.
 using StorageLookup = std::function<std::span<const std::byte>(const PickleStorage&)>;
@@ -67,12 +69,14 @@ void check_inside_storage(const PickleTensor& tensor, int64_t count, const std::
   const auto last = last_element(tensor);
   const int64_t available = tensor.storage.view_numel;
   if (tensor.offset < 0 || !last || *last >= available) {
-    fail(ErrorKind::model, "{}: shape {} with strides {} from offset {} reaches beyond its storage of {} elements",
-         where, tensor.sizes, tensor.strides, tensor.offset, available);
+    fail(ErrorKind::model,
+         "{}: shape {} with strides {} from offset {} reaches beyond its storage of {} elements", where,
+         tensor.sizes, tensor.strides, tensor.offset, available);
   }
   if (count > available) {
-    fail(ErrorKind::model, "{}: {} elements over a storage of {} (an expanded view); save a contiguous tensor", where,
-         count, available);
+    fail(ErrorKind::model,
+         "{}: {} elements over a storage of {} (an expanded view); save a contiguous tensor", where, count,
+         available);
   }
 }
 
@@ -83,8 +87,8 @@ std::vector<std::byte> gather(const PickleTensor& tensor, std::span<const std::b
   std::vector<int64_t> index(tensor.sizes.size(), 0);
   int64_t source = tensor.storage.view_offset + tensor.offset;
   for (int64_t i = 0; i < count; ++i) {
-    std::memcpy(gathered.data() + static_cast<size_t>(i) * size, storage.data() + static_cast<size_t>(source) * size,
-                size);
+    std::memcpy(gathered.data() + static_cast<size_t>(i) * size,
+                storage.data() + static_cast<size_t>(source) * size, size);
     for (size_t dim = index.size(); dim-- > 0;) {  // count up, the last dimension fastest
       if (++index[dim] < tensor.sizes[dim]) {
         source += tensor.strides[dim];
@@ -117,7 +121,8 @@ Tensor materialize(const PickleTensor& tensor, const StorageLookup& lookup, cons
   }
   const size_t size = size_of(tensor.storage.type);
   const auto first = static_cast<size_t>(tensor.storage.view_offset + tensor.offset) * size;
-  return tensor_from_bytes(tensor.storage.type, shape, storage.subspan(first, static_cast<size_t>(count) * size));
+  return tensor_from_bytes(tensor.storage.type, shape,
+                           storage.subspan(first, static_cast<size_t>(count) * size));
 }
 
 std::vector<NamedTensor> tensors_of(const PickleObject& root, const StorageLookup& lookup, size_t file_bytes,
@@ -128,13 +133,15 @@ std::vector<NamedTensor> tensors_of(const PickleObject& root, const StorageLooku
   for (const auto& [key, value] : state_dict_of(root, where).items) {
     const auto* name = key->as<std::string>();
     if (!name) fail(ErrorKind::model, "{}: a key of the state dict is not a string", where);
-    if (!names.insert(*name).second) fail(ErrorKind::model, "{}: tensor {} comes twice", where, printable(*name));
+    if (!names.insert(*name).second)
+      fail(ErrorKind::model, "{}: tensor {} comes twice", where, printable(*name));
     const std::string here = where + ": tensor " + printable(*name);
     const auto* tensor = value->as<PickleTensor>();
     if (!tensor) fail(ErrorKind::model, "{}: expected a tensor, found another object", here);
     const int64_t count = element_count(*tensor, here);
     if (count > budget) {
-      fail(ErrorKind::model, "{}: more than {} elements for each byte of the file", here, max_elements_per_byte);
+      fail(ErrorKind::model, "{}: more than {} elements for each byte of the file", here,
+           max_elements_per_byte);
     }
     budget -= count;
     tensors.push_back({*name, materialize(*tensor, lookup, here)});
@@ -156,7 +163,8 @@ void check_storage_bytes(const PickleStorage& storage, uint64_t found, const std
 /// The records of a zip file, read through libzip.
 class ZipRecords {
  public:
-  ZipRecords(const std::filesystem::path& path, uint64_t file_bytes) : path_(path), unread_bytes_(file_bytes) {
+  ZipRecords(const std::filesystem::path& path, uint64_t file_bytes)
+      : path_(path), unread_bytes_(file_bytes) {
     int code = 0;
     archive_.reset(zip_open(path.c_str(), ZIP_RDONLY, &code));
     if (!archive_) {
@@ -174,23 +182,25 @@ class ZipRecords {
   /// The bytes of the record TOP/name. All records read must fit the file side by side.
   std::string read(const std::string& name) {
     const auto found = records_.find(name);
-    if (found == records_.end()) fail(ErrorKind::model, "{}: record {} is missing", in_file(path_), printable(name));
+    if (found == records_.end())
+      fail(ErrorKind::model, "{}: record {} is missing", in_file(path_), printable(name));
     zip_stat_t status;
     zip_stat_init(&status);
     if (zip_stat_index(archive_.get(), found->second, 0, &status) != 0) damaged(name);
     if (status.comp_method != ZIP_CM_STORE || status.encryption_method != ZIP_EM_NONE) {
-      fail(ErrorKind::model, "{}: record {} is compressed or encrypted, expected a stored one", in_file(path_),
-           printable(name));
+      fail(ErrorKind::model, "{}: record {} is compressed or encrypted, expected a stored one",
+           in_file(path_), printable(name));
     }
     if (status.size > unread_bytes_ || status.size != status.comp_size) damaged(name);
     unread_bytes_ -= status.size;
     // Some writers leave the CRC out (zero): libzip checks it unless asked for the compressed bytes, which
     // are the same for a stored record.
     const zip_flags_t flags = status.crc == 0 ? ZIP_FL_COMPRESSED : 0;
-    const std::unique_ptr<zip_file_t, int (*)(zip_file_t*)> file(zip_fopen_index(archive_.get(), found->second, flags),
-                                                                 zip_fclose);
+    const std::unique_ptr<zip_file_t, int (*)(zip_file_t*)> file(
+        zip_fopen_index(archive_.get(), found->second, flags), zip_fclose);
     std::string bytes(status.size, '\0');
-    if (!file || zip_fread(file.get(), bytes.data(), bytes.size()) != static_cast<zip_int64_t>(bytes.size())) {
+    if (!file ||
+        zip_fread(file.get(), bytes.data(), bytes.size()) != static_cast<zip_int64_t>(bytes.size())) {
       damaged(name);
     }
     char beyond;  // the CRC is compared when the end is reached
@@ -216,7 +226,8 @@ class ZipRecords {
       }
     }
     if (tops.size() != 1) {
-      fail(ErrorKind::model, "{}: expected one top folder in the zip container, found {}", in_file(path_), tops.size());
+      fail(ErrorKind::model, "{}: expected one top folder in the zip container, found {}", in_file(path_),
+           tops.size());
     }
   }
 
@@ -239,7 +250,8 @@ std::vector<NamedTensor> read_zip(const std::filesystem::path& path, size_t file
   const std::string pickle = records.read("data.pkl");
   PickleReader reader(pickle, where);
   const PickleObject& root = reader.read();
-  if (reader.position() != pickle.size()) fail(ErrorKind::model, "{}: surplus bytes behind the pickle", where);
+  if (reader.position() != pickle.size())
+    fail(ErrorKind::model, "{}: surplus bytes behind the pickle", where);
 
   std::map<std::string, std::string> storages;  // those read so far, by key
   const StorageLookup lookup = [&](const PickleStorage& storage) {
@@ -259,7 +271,8 @@ std::vector<NamedTensor> read_zip(const std::filesystem::path& path, size_t file
 constexpr std::string_view legacy_magic("\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.", 15);
 
 /// Behind the pickles, for each key: its number of elements and their bytes.
-std::map<std::string, std::span<const std::byte>> legacy_storages(const PickleObject& keys, const PickleReader& reader,
+std::map<std::string, std::span<const std::byte>> legacy_storages(const PickleObject& keys,
+                                                                  const PickleReader& reader,
                                                                   std::span<const std::byte> bytes,
                                                                   const std::string& where) {
   const auto* list = keys.as<PickleList>();
@@ -275,8 +288,8 @@ std::map<std::string, std::span<const std::byte>> legacy_storages(const PickleOb
     std::memcpy(&count, bytes.data(), sizeof(count));
     bytes = bytes.subspan(sizeof(count));
     if (count != storage.numel) {
-      fail(ErrorKind::model, "{}: storage {}: expected {} elements, found {}", where, printable(*key), storage.numel,
-           count);
+      fail(ErrorKind::model, "{}: storage {}: expected {} elements, found {}", where, printable(*key),
+           storage.numel, count);
     }
     const auto size = byte_count(std::span(&count, 1), storage.type);
     if (!size || static_cast<uint64_t>(*size) > bytes.size()) {
@@ -297,7 +310,8 @@ void check_system(const PickleObject& system, const std::string& where) {
     const auto* name = key->as<std::string>();
     const auto* flag = value->as<bool>();
     if (name && *name == "little_endian" && flag && !*flag) {
-      fail(ErrorKind::model, "{}: written on a big-endian machine; save it again on a little-endian one", where);
+      fail(ErrorKind::model, "{}: written on a big-endian machine; save it again on a little-endian one",
+           where);
     }
   }
 }
@@ -306,7 +320,8 @@ std::vector<NamedTensor> read_legacy(const std::filesystem::path& path, const Ma
   const std::string where = in_file(path);
   PickleReader reader(file.text().substr(legacy_magic.size()), where);
   const auto* protocol = reader.read().as<int64_t>();
-  if (!protocol || *protocol != 1001) fail(ErrorKind::model, "{}: expected version 1001 of the container", where);
+  if (!protocol || *protocol != 1001)
+    fail(ErrorKind::model, "{}: expected version 1001 of the container", where);
   check_system(reader.read(), where);
   const PickleObject& root = reader.read();
   const PickleObject& keys = reader.read();
@@ -330,7 +345,8 @@ std::vector<NamedTensor> read_pytorch_bin(const std::filesystem::path& path) {
   if (file.text().starts_with("PK\x03\x04")) return read_zip(path, file.bytes().size());
   if (file.text().starts_with(legacy_magic)) return read_legacy(path, file);
   fail(ErrorKind::model,
-       "{}: neither of torch.save's containers (zip, legacy); is it truncated or an old tar? convert it to safetensors",
+       "{}: neither of torch.save's containers (zip, legacy); is it truncated or an old tar? convert it to "
+       "safetensors",
        in_file(path));
 }
 

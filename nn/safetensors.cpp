@@ -12,7 +12,8 @@
 #include "nn/json_file.h"
 #include "nn/printable.h"
 
-static_assert(std::endian::native == std::endian::little, "model files are little-endian and read as they are");
+static_assert(std::endian::native == std::endian::little,
+              "model files are little-endian and read as they are");
 
 namespace normtune {
 namespace {
@@ -25,7 +26,9 @@ constexpr std::string_view metadata_key = "__metadata__";
 /// Size in bytes of the length field in front of the header.
 constexpr size_t length_bytes = 8;
 
-std::string in_file(const std::filesystem::path& path) { return "safetensors file " + path.string(); }
+std::string in_file(const std::filesystem::path& path) {
+  return "safetensors file " + path.string();
+}
 
 /// The header's text, after the checks that need no JSON.
 std::string_view header_text(const std::filesystem::path& path, std::string_view file) {
@@ -35,8 +38,8 @@ std::string_view header_text(const std::filesystem::path& path, std::string_view
   uint64_t length = 0;
   std::memcpy(&length, file.data(), length_bytes);
   if (length > max_header_bytes) {
-    fail(ErrorKind::model, "{}: header of {} bytes, expected at most {}: not a safetensors file?", in_file(path),
-         length, max_header_bytes);
+    fail(ErrorKind::model, "{}: header of {} bytes, expected at most {}: not a safetensors file?",
+         in_file(path), length, max_header_bytes);
   }
   if (length > file.size() - length_bytes) {
     fail(ErrorKind::model, "{}: truncated: the header needs {} bytes, the file has {}", in_file(path),
@@ -72,7 +75,8 @@ ElementType type_from(const json& value, const std::string& where) {
 }
 
 void check_keys(const json& value, const std::string& where) {
-  if (!value.is_object()) fail(ErrorKind::model, "{}: expected an object, found {}", where, value.type_name());
+  if (!value.is_object())
+    fail(ErrorKind::model, "{}: expected an object, found {}", where, value.type_name());
   for (const char* key : {"dtype", "shape", "data_offsets"}) {
     if (!value.contains(key)) fail(ErrorKind::model, "{}: {} is missing", where, key);
   }
@@ -92,7 +96,8 @@ SafetensorsFile::Entry entry_from(const json& value, const std::string& where) {
   const auto offsets = sizes_from(value["data_offsets"]);
   if (!offsets || offsets->size() != 2) fail(ErrorKind::model, "{}: data_offsets is not [begin, end]", where);
   const int64_t begin = offsets->front(), end = offsets->back();
-  if (end < begin) fail(ErrorKind::model, "{}: data_offsets end before they begin ({} < {})", where, end, begin);
+  if (end < begin)
+    fail(ErrorKind::model, "{}: data_offsets end before they begin ({} < {})", where, end, begin);
 
   const auto bytes = byte_count(*shape, type);
   if (!bytes) fail(ErrorKind::model, "{}: the size of shape {} does not fit 63 bits", where, *shape);
@@ -147,14 +152,16 @@ void SafetensorsFile::check_layout(int64_t data_bytes) const {
   int64_t expected = 0;
   for (const auto& [span, name] : spans) {
     if (span.first != expected) {
-      fail(ErrorKind::model, "{}: tensor {}: expected its bytes to begin at {}, found {} ({})", in_file(path_),
-           printable(name), expected, span.first, span.first > expected ? "a hole before it" : "an overlap");
+      fail(ErrorKind::model, "{}: tensor {}: expected its bytes to begin at {}, found {} ({})",
+           in_file(path_), printable(name), expected, span.first,
+           span.first > expected ? "a hole before it" : "an overlap");
     }
     expected = span.second;
   }
   if (expected != data_bytes) {
-    fail(ErrorKind::model, "{}: {}: the tensors take {} bytes behind the header, the file has {}", in_file(path_),
-         expected > data_bytes ? "truncated" : "surplus bytes at the end", expected, data_bytes);
+    fail(ErrorKind::model, "{}: {}: the tensors take {} bytes behind the header, the file has {}",
+         in_file(path_), expected > data_bytes ? "truncated" : "surplus bytes at the end", expected,
+         data_bytes);
   }
 }
 
@@ -214,7 +221,8 @@ void check_distinct(const std::vector<const NamedTensor*>& sorted) {
     check(names.insert(named->name).second, "write_safetensors: tensor {} comes twice", named->name);
     const bool fresh = places.insert({named->tensor.raw_data(), named->tensor.numel()}).second;
     check(fresh || named->tensor.numel() == 0,
-          "write_safetensors: tensor {} shares its memory with another; write a tied tensor once", named->name);
+          "write_safetensors: tensor {} shares its memory with another; write a tied tensor once",
+          named->name);
   }
 }
 
