@@ -46,6 +46,10 @@ Dataset load_glue(const Task& task, const std::filesystem::path& glue_dir, const
 struct LabelScheme {
   std::vector<std::string> names;  ///< empty for regression
   bool regression = false;
+  /// An integer label is the number of a class whatever its name, and -1 is an unknown one (a published
+  /// task's or a model's classes); false: it is a name like any other (classes that a file of the user's
+  /// defined).
+  bool integers_are_classes = false;
 };
 
 /// Reads a CSV (RFC 4180, with a header) or JSON Lines file with `sentence1[,sentence2],label` or the column

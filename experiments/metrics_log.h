@@ -5,6 +5,8 @@
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 
+#include "experiments/append_file.h"
+
 namespace normtune {
 
 /// metrics.jsonl: one JSON object per line, appended and flushed line by line. Every line begins with `v`
@@ -17,17 +19,13 @@ class MetricsLog {
 
   /// Opens `file` for appending, and creates it if need be. Throws Error(write).
   MetricsLog(std::filesystem::path file, std::string run);
-  ~MetricsLog();
-  MetricsLog(const MetricsLog&) = delete;
-  MetricsLog& operator=(const MetricsLog&) = delete;
 
   /// Appends a line; `fields` is an object without the four keys above. Throws Error(write).
   void write(const std::string& kind, const nlohmann::ordered_json& fields);
 
  private:
-  std::filesystem::path file_;
+  AppendFile file_;
   std::string run_;
-  int descriptor_ = -1;
 };
 
 /// Makes the log what it was at the checkpoint of `step`: takes out lines with a larger `step`, `end` lines

@@ -46,7 +46,10 @@ class Progress {
   void finish();
 
  private:
+  struct Numbers;
+
   void show();
+  Numbers numbers() const;
   std::string bar_line() const;
   std::string log_line() const;
 

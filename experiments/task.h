@@ -49,6 +49,8 @@ struct Task {
   MetricKind metric;
   std::string default_metric;  ///< the score of tables and of --metric_for_best_model
   std::vector<TaskSplit> splits;
+  int64_t max_short_rows = 0;  ///< QQP's older files: so many labelled rows may lack fields and are skipped
+  std::string no_gold_label = "";  ///< MNLI: rows with this label are skipped
 };
 
 /// The ten tasks: cola sst2 mrpc qqp stsb mnli qnli rte wnli ax.

@@ -5,6 +5,8 @@
 #include <string>
 #include <string_view>
 
+#include "experiments/append_file.h"
+
 namespace normtune {
 
 /// CRC-32C (Castagnoli): reflected polynomial 0x82F63B78, all bits set before and inverted after.
@@ -19,19 +21,13 @@ class EventWriter {
  public:
   /// Creates `folder`/events.out.tfevents.<seconds>.<host>.<pid>.<n>. Throws Error(write).
   explicit EventWriter(const std::filesystem::path& folder);
-  ~EventWriter();
-  EventWriter(const EventWriter&) = delete;
-  EventWriter& operator=(const EventWriter&) = delete;
 
   /// Adds a point now. Throws Error(write).
   void add_scalar(std::string_view tag, double value, int64_t step);
-  const std::filesystem::path& file() const { return file_; }
+  const std::filesystem::path& file() const { return file_.path(); }
 
  private:
-  void append(const std::string& record);
-
-  std::filesystem::path file_;
-  int descriptor_ = -1;
+  AppendFile file_;
 };
 
 }  // namespace normtune
