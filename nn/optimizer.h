@@ -2,8 +2,10 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "nn/lr_schedule.h"
 #include "nn/parameter.h"
 #include "nn/safetensors.h"
 #include "tensor/backend.h"
@@ -22,6 +24,9 @@ struct TrainableTensor {
 
 enum class OptimizerKind { adamw_torch, adamw_hf, adamw_bert, sgd };
 
+/// Throws Error(usage) naming the known optimisers if there is none of this name.
+OptimizerKind find_optimizer(std::string_view name);
+
 struct OptimizerSettings {
   OptimizerKind kind = OptimizerKind::adamw_torch;
   double beta1 = 0.9, beta2 = 0.999, eps = 1e-8;
@@ -37,8 +42,11 @@ class Optimizer {
   /// One update from the gradients of the variables, each multiplied by `gradient_scale` (clipping,
   /// accumulation). A tensor without a gradient is left as it is, moments included.
   void step(double lr, double gradient_scale);
-  /// L2 norm over all trainable elements, in double precision.
+  /// L2 norm of the gradient over all trainable elements, in double precision; not finite if an element is
+  /// not.
   double gradient_norm() const;
+  /// The first tensor with a gradient that is not finite at a trainable element; empty if there is none.
+  std::string first_nonfinite_gradient() const;
   void zero_grad();
 
   const std::vector<TrainableTensor>& tensors() const { return tensors_; }
@@ -46,27 +54,17 @@ class Optimizer {
 
   /// "NAME.exp_avg" and "NAME.exp_avg_sq" of every tensor, for checkpoints.
   std::vector<NamedTensor> state() const;
-  /// Restores what state() gave. Throws Error(model) for a missing tensor or a wrong shape.
+  /// Restores what state() gave. Throws Error(model) for a missing or surplus tensor, or one of another shape
+  /// or dtype.
   void load_state(const std::vector<NamedTensor>& state, int64_t num_steps);
 
  private:
+  void update(size_t i, double lr, double gradient_scale);
+
   std::vector<TrainableTensor> tensors_;
   OptimizerSettings settings_;
   std::vector<Tensor> first_moments_, second_moments_;
   int64_t num_steps_ = 0;
-};
-
-enum class ScheduleKind { linear, constant, cosine };
-
-/// The learning rate at an update, as a factor of the peak.
-struct LearningRateSchedule {
-  ScheduleKind kind = ScheduleKind::linear;
-  int64_t warmup_steps = 0;
-  int64_t total_steps = 0;
-
-  /// `step` counts from 0: step / warmup_steps during warm-up, then linear: max(0, (T - t) / (T - warmup));
-  /// constant: 1; cosine: (1 + cos(pi (t - warmup) / (T - warmup))) / 2.
-  double factor(int64_t step) const;
 };
 
 }  // namespace normtune

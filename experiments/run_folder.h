@@ -1,0 +1,31 @@
+#pragma once
+
+#include <filesystem>
+
+namespace normtune {
+
+/// Locks a folder (by flock on its hidden file `.lock`, which stays) until this object goes or the process
+/// ends, however it ends.
+class FolderLock {
+ public:
+  /// Makes the folder if need be. Throws Error(write) if it cannot be made or written, is not a folder, or is
+  /// locked by a running process.
+  explicit FolderLock(const std::filesystem::path& folder);
+  ~FolderLock();
+  FolderLock(const FolderLock&) = delete;
+  FolderLock& operator=(const FolderLock&) = delete;
+
+ private:
+  int descriptor_ = -1;
+};
+
+/// True if nothing but a lock lies in the folder, or if there is no such folder.
+bool is_empty_run_folder(const std::filesystem::path& folder);
+
+/// Throws Error(usage), with the ways out, unless the folder is empty.
+void require_empty_run_folder(const std::filesystem::path& folder);
+
+/// Removes what a run writes (model, logs, results, checkpoints), and nothing else. Throws Error(write).
+void remove_run_files(const std::filesystem::path& folder);
+
+}  // namespace normtune

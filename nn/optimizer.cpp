@@ -1,0 +1,136 @@
+#include "nn/optimizer.h"
+
+#include <cmath>
+
+namespace normtune {
+
+namespace {
+
+const Tensor* indices_or_null(const TrainableTensor& trainable) {
+  return trainable.indices.defined() ? &trainable.indices : nullptr;
+}
+
+Tensor make_moment(const TrainableTensor& trainable) {
+  const Tensor& value = trainable.variable.tensor();
+  if (!trainable.indices.defined()) return Tensor::zeros(value.shape(), value.dtype(), value.device());
+  return Tensor::zeros({trainable.numel()}, value.dtype(), value.device());
+}
+
+AdamWVariant variant_of(OptimizerKind kind) {
+  if (kind == OptimizerKind::adamw_hf) return AdamWVariant::hf;
+  if (kind == OptimizerKind::adamw_bert) return AdamWVariant::bert;
+  return AdamWVariant::torch;
+}
+
+double squared_gradient_norm(const TrainableTensor& trainable) {
+  const Tensor& gradient = trainable.variable.grad();
+  if (!gradient.defined()) return 0;
+  return gradient.backend().squared_norm(gradient, indices_or_null(trainable));
+}
+
+void restore(const std::vector<NamedTensor>& state, const std::string& name, Tensor moment) {
+  for (const NamedTensor& saved : state) {
+    if (saved.name != name) continue;
+    if (saved.tensor.shape() != moment.shape() || saved.tensor.dtype() != moment.dtype()) {
+      fail(ErrorKind::model, "optimiser state: expected '{}' as {} {}, found {} {}", name,
+           to_string(moment.dtype()), moment.shape(), to_string(saved.tensor.dtype()), saved.tensor.shape());
+    }
+    moment.copy_from(saved.tensor);
+    return;
+  }
+  fail(ErrorKind::model, "optimiser state: '{}' is missing", name);
+}
+
+}  // namespace
+
+OptimizerKind find_optimizer(std::string_view name) {
+  if (name == "adamw_torch") return OptimizerKind::adamw_torch;
+  if (name == "adamw_hf") return OptimizerKind::adamw_hf;
+  if (name == "adamw_bert") return OptimizerKind::adamw_bert;
+  if (name == "sgd") return OptimizerKind::sgd;
+  fail(ErrorKind::usage, "unknown optimiser '{}': expected adamw_torch, adamw_hf, adamw_bert or sgd", name);
+}
+
+Optimizer::Optimizer(std::vector<TrainableTensor> tensors, OptimizerSettings settings)
+    : tensors_(std::move(tensors)), settings_(settings) {
+  if (settings_.kind == OptimizerKind::sgd) return;
+  for (const TrainableTensor& trainable : tensors_) {
+    first_moments_.push_back(make_moment(trainable));
+    second_moments_.push_back(make_moment(trainable));
+  }
+}
+
+void Optimizer::step(double lr, double gradient_scale) {
+  ++num_steps_;
+  for (size_t i = 0; i < tensors_.size(); ++i) {
+    if (tensors_[i].variable.grad().defined()) update(i, lr, gradient_scale);
+  }
+}
+
+void Optimizer::update(size_t i, double lr, double gradient_scale) {
+  const TrainableTensor& trainable = tensors_[i];
+  const Tensor& parameter = trainable.variable.tensor();
+  const double weight_decay = trainable.weight_decay ? settings_.weight_decay : 0;
+  if (settings_.kind == OptimizerKind::sgd) {
+    parameter.backend().sgd_step({.parameter = parameter,
+                                  .gradient = trainable.variable.grad(),
+                                  .indices = indices_or_null(trainable),
+                                  .lr = lr,
+                                  .weight_decay = weight_decay,
+                                  .gradient_scale = gradient_scale});
+    return;
+  }
+  parameter.backend().adamw_step({.variant = variant_of(settings_.kind),
+                                  .parameter = parameter,
+                                  .gradient = trainable.variable.grad(),
+                                  .first_moment = first_moments_[i],
+                                  .second_moment = second_moments_[i],
+                                  .indices = indices_or_null(trainable),
+                                  .lr = lr,
+                                  .beta1 = settings_.beta1,
+                                  .beta2 = settings_.beta2,
+                                  .eps = settings_.eps,
+                                  .weight_decay = weight_decay,
+                                  .gradient_scale = gradient_scale,
+                                  .step = num_steps_});
+}
+
+double Optimizer::gradient_norm() const {
+  double sum = 0;
+  for (const TrainableTensor& trainable : tensors_) sum += squared_gradient_norm(trainable);
+  return std::sqrt(sum);
+}
+
+std::string Optimizer::first_nonfinite_gradient() const {
+  for (const TrainableTensor& trainable : tensors_) {
+    if (!std::isfinite(squared_gradient_norm(trainable))) return trainable.name;
+  }
+  return "";
+}
+
+void Optimizer::zero_grad() {
+  for (TrainableTensor& trainable : tensors_) trainable.variable.zero_grad();
+}
+
+std::vector<NamedTensor> Optimizer::state() const {
+  std::vector<NamedTensor> state;
+  for (size_t i = 0; i < first_moments_.size(); ++i) {
+    state.push_back({tensors_[i].name + ".exp_avg", first_moments_[i]});
+    state.push_back({tensors_[i].name + ".exp_avg_sq", second_moments_[i]});
+  }
+  return state;
+}
+
+void Optimizer::load_state(const std::vector<NamedTensor>& state, int64_t num_steps) {
+  if (state.size() != 2 * first_moments_.size()) {
+    fail(ErrorKind::model, "optimiser state: expected {} tensors, found {}", 2 * first_moments_.size(),
+         state.size());
+  }
+  for (size_t i = 0; i < first_moments_.size(); ++i) {
+    restore(state, tensors_[i].name + ".exp_avg", first_moments_[i]);
+    restore(state, tensors_[i].name + ".exp_avg_sq", second_moments_[i]);
+  }
+  num_steps_ = num_steps;
+}
+
+}  // namespace normtune
