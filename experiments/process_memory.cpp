@@ -1,0 +1,21 @@
+#include "experiments/process_memory.h"
+
+#include <sys/resource.h>
+
+#include <fstream>
+#include <string>
+
+namespace normtune {
+
+int64_t peak_rss_bytes() {
+  std::ifstream status("/proc/self/status");
+  std::string key;
+  for (int64_t kilobytes = 0; status >> key;) {
+    if (key == "VmHWM:" && status >> kilobytes) return kilobytes * 1024;
+  }
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return static_cast<int64_t>(usage.ru_maxrss) * 1024;
+}
+
+}  // namespace normtune
