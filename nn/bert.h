@@ -127,6 +127,8 @@ class Bert {
 
   int64_t num_layers() const { return static_cast<int64_t>(layers_.size()); }
   BertLayer& layer(int64_t index) { return layers_.at(static_cast<size_t>(index)); }
+  const Linear& pooler() const { return pooler_; }
+  const Linear& classifier() const { return classifier_; }
   /// The linear layers of the encoder and the pooler, in order: what a low-rank update can be put on.
   std::vector<LinearModule> linear_modules();
 

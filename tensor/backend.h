@@ -34,6 +34,12 @@ enum class AdamWVariant {
   bert,   ///< as hf, without bias correction
 };
 
+/// What a device can do at best.
+struct MachineRoof {
+  double gflops = 0;  ///< multiply-adds on registers, 2 operations each
+  double gbs = 0;     ///< bytes read and written by a copy much larger than the caches
+};
+
 /// Every kernel that a device must provide: the one page to read, and the one page to extend. A device that
 /// lacks a kernel does not compile. Shapes stand behind each argument; all tensors of a call share device and
 /// floating dtype unless said otherwise. Outputs are allocated by the caller and fully overwritten, except
@@ -270,6 +276,10 @@ class Backend {
   /// Sum of squares in double precision and a fixed order, over `indices` or everywhere. Not finite if an
   /// element is not finite.
   virtual double squared_norm(const Tensor& input, const Tensor* indices) = 0;
+
+  // ---- The device itself ----------------------------------------------------------------------------
+  /// Measures what the device can do at best, with the threads in use; takes about a second.
+  virtual MachineRoof measure_roof(DType dtype) = 0;
 };
 
 /// The backend of a device. Throws Error(usage) if this build or machine has none.

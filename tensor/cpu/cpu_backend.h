@@ -53,6 +53,8 @@ class CpuBackend final : public Backend {
   void sgd_step(const SgdStep& args) override;
   double squared_norm(const Tensor& input, const Tensor* indices) override;
 
+  MachineRoof measure_roof(DType dtype) override;
+
  private:
   Arena arena_;
 };

@@ -21,6 +21,7 @@ namespace {
 #include "tensor/cpu/vector/dropout.h"
 #include "tensor/cpu/vector/elementwise.h"
 #include "tensor/cpu/vector/optimizer.h"
+#include "tensor/cpu/vector/roof.h"
 #include "tensor/cpu/vector/rows.h"
 
 template <typename T>
@@ -51,6 +52,7 @@ constexpr Loops<T> make_table() {
   table.adamw = adamw<T>;
   table.sgd = sgd<T>;
   table.multiply_accumulate = multiply_accumulate<T>;
+  table.multiply_adds = multiply_adds<T>;
   return table;
 }
 

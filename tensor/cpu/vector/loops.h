@@ -74,6 +74,9 @@ struct Loops {
   /// and c have row distances lda, ldb and ldc.
   void (*multiply_accumulate)(const T* a, int64_t lda, const T* b, int64_t ldb, T* c, int64_t ldc,
                               int64_t rows, int64_t k, int64_t n);
+
+  /// Multiply-adds on registers alone; returns their number of floating-point operations.
+  double (*multiply_adds)(int64_t iterations);
 };
 
 }  // namespace normtune::vector

@@ -1,0 +1,366 @@
+#include "experiments/bench.h"
+
+#include <algorithm>
+#include <charconv>
+#include <chrono>
+#include <fstream>
+#include <functional>
+#include <numeric>
+
+#include "autograd/cross_entropy_loss.h"
+#include "experiments/nearest_name.h"
+#include "experiments/process_memory.h"
+#include "experiments/step_work.h"
+#include "nn/initialization.h"
+#include "nn/packed_batch.h"
+
+namespace normtune {
+
+namespace {
+
+double seconds_of(const std::function<void()>& work) {
+  const auto begin = std::chrono::steady_clock::now();
+  work();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+}
+
+double median(std::vector<double> values) {
+  const auto middle = values.begin() + static_cast<ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
+
+/// Median time of `work` in seconds, after one run that is discarded.
+double time_work(const std::function<void()>& work, int64_t repeats) {
+  work();
+  std::vector<double> times;
+  for (int64_t i = 0; i < repeats; ++i) times.push_back(seconds_of(work));
+  return median(times);
+}
+
+/// Random token ids (the special ones left out) in sequences of the given lengths.
+PackedBatch random_batch(const BertConfig& config, const std::vector<int64_t>& lengths, uint64_t seed) {
+  const int64_t total = std::accumulate(lengths.begin(), lengths.end(), int64_t{0});
+  const Tensor words = Tensor::empty({total}, DType::float64);
+  fill_uniform(words, "bench.input_ids", seed, 1);
+  std::vector<int32_t> input_ids;
+  for (const double word : words.to_vector<double>()) {
+    input_ids.push_back(static_cast<int32_t>((word + 1) / 2 * static_cast<double>(config.vocab_size)));
+  }
+  const std::vector<int32_t> token_type_ids(static_cast<size_t>(total), 0);
+  std::vector<TokenizedExample> examples;
+  size_t begin = 0;
+  for (const int64_t length : lengths) {
+    const auto count = static_cast<size_t>(length);
+    examples.push_back({std::span(input_ids).subspan(begin, count),
+                        std::span(token_type_ids).subspan(begin, count),
+                        static_cast<int64_t>(examples.size())});
+    begin += count;
+  }
+  return pack(examples);
+}
+
+/// A model, its optimiser and one training step.
+class BenchTrainer {
+ public:
+  explicit BenchTrainer(const StepBenchOptions& options)
+      : options_(options), model_(options.config, BertHead::classification, options.dtype) {
+    for (const Parameter& parameter : model_.parameters()) {
+      initialize_parameter(parameter, options.config, options.seed);
+    }
+    model_.set_last_layer_cls_only(options.last_layer_cls_only);
+    optimizer_.emplace(apply_method(model_, options.method, options.seed), OptimizerSettings{});
+  }
+
+  Bert& model() { return model_; }
+  const Optimizer& optimizer() const { return *optimizer_; }
+
+  Variable loss(const PackedBatch& batch) {
+    const ForwardContext context{.training = true, .dropout_seed = options_.seed, .step = step_++};
+    const Tensor labels = Tensor::zeros({batch.batch_size}, DType::int32);
+    return cross_entropy_loss(model_.classify(batch, context), labels,
+                              1.0 / static_cast<double>(batch.batch_size));
+  }
+
+  void train_step(const PackedBatch& batch) {
+    loss(batch).backward();
+    const double norm = optimizer_->gradient_norm();
+    optimizer_->step(5e-5, std::min(1.0, 1.0 / (norm + 1e-6)));
+    optimizer_->zero_grad();
+  }
+
+ private:
+  const StepBenchOptions& options_;
+  Bert model_;
+  std::optional<Optimizer> optimizer_;
+  int64_t step_ = 0;
+};
+
+double measure_saved_bytes(BenchTrainer& trainer, const PackedBatch& batch) {
+  const std::vector<Variable> parameters = trainer.model().parameters().variables();
+  const size_t saved = saved_bytes(trainer.loss(batch), parameters);
+  return static_cast<double>(saved) / static_cast<double>(batch.total_tokens * trainer.model().num_layers());
+}
+
+}  // namespace
+
+BertConfig bench_shape(std::string_view name) {
+  struct BenchShape {
+    std::string_view name;
+    int64_t layers, hidden_size, heads, intermediate_size;
+  };
+  constexpr BenchShape shapes[] = {{"tiny", 2, 128, 2, 512},
+                                   {"minilm", 6, 384, 12, 1536},
+                                   {"base", 12, 768, 12, 3072},
+                                   {"large", 24, 1024, 16, 4096}};
+  std::vector<std::string> names;
+  for (const BenchShape& shape : shapes) {
+    names.emplace_back(shape.name);
+    if (shape.name != name) continue;
+    BertConfig config;
+    config.vocab_size = 30522;
+    config.hidden_size = shape.hidden_size;
+    config.num_hidden_layers = shape.layers;
+    config.num_attention_heads = shape.heads;
+    config.intermediate_size = shape.intermediate_size;
+    config.max_position_embeddings = 512;
+    config.type_vocab_size = 2;
+    return config;
+  }
+  fail(ErrorKind::usage, "--shape: expected {}, found '{}'; nearest: {}", fmt::join(names, ", "), name,
+       nearest_name(name, names));
+}
+
+StepBenchResult bench_step(const StepBenchOptions& options) {
+  BenchTrainer trainer(options);
+  std::vector<PackedBatch> batches;
+  StepBenchResult result;
+  double tokens = 0, flops = 0;
+  for (const std::vector<int64_t>& lengths : options.batches) {
+    batches.push_back(random_batch(options.config, lengths, options.seed + batches.size()));
+    tokens += static_cast<double>(batches.back().total_tokens);
+    flops += needed_step_flops(trainer.model(), lengths);
+  }
+  std::vector<double> step_times, pass_times;
+  for (int64_t pass = 0; pass <= options.repeats; ++pass) {
+    double pass_time = 0;
+    for (const PackedBatch& batch : batches) {
+      const double seconds = seconds_of([&] { trainer.train_step(batch); });
+      pass_time += seconds;
+      if (pass > 0) step_times.push_back(seconds);
+    }
+    if (pass > 0) pass_times.push_back(pass_time);
+  }
+  result.peak_rss_bytes = peak_rss_bytes();
+  result.ms_per_step = median(step_times) * 1e3;
+  result.tokens_per_second = tokens / median(pass_times);
+  result.needed_gflops = flops / 1e9;
+  result.roof_gflops = backend_of({}).measure_roof(options.dtype).gflops;
+  result.roof_share = result.needed_gflops / median(pass_times) / result.roof_gflops;
+  result.saved_bytes_per_token_layer = measure_saved_bytes(trainer, batches.front());
+  result.trainable_parameters = trainable_elements(trainer.optimizer().tensors());
+  result.total_parameters = trainer.model().parameters().numel();
+  return result;
+}
+
+namespace {
+
+/// Times kernels one by one and relates them to what the machine can do.
+class KernelBench {
+ public:
+  KernelBench(int64_t rows, int64_t repeats)
+      : rows_(rows),
+        repeats_(repeats),
+        backend_(backend_of({})),
+        roof_(backend_.measure_roof(DType::float32)) {}
+
+  /// Uninitialised memory may hold NaN or denormal numbers, which some machines compute slowly.
+  static Tensor values(const Shape& shape) { return Tensor::full(shape, 0.5, DType::float32); }
+
+  void product(const std::string& kernel, const Backend::MatMul& args) {
+    const int64_t inner = args.transpose_a ? args.a.rows : args.a.cols;
+    const double flops = 2.0 * static_cast<double>(args.c.rows * args.c.cols * inner);
+    add_product(kernel, fmt::format("{}x{}x{}", args.c.rows, args.c.cols, inner), flops,
+                [&] { backend_.matmul(args); });
+  }
+
+  void add_product(const std::string& kernel, const std::string& shape, double flops,
+                   const std::function<void()>& work) {
+    const double seconds = time_work(work, repeats_);
+    const double gflops = flops / seconds / 1e9;
+    results_.push_back({kernel, shape, seconds * 1e3, gflops, 0, gflops / roof_.gflops});
+  }
+
+  /// `bytes`: what the kernel must read and write.
+  void add_memory_bound(const std::string& kernel, const Shape& shape, double bytes,
+                        const std::function<void()>& work) {
+    const double seconds = time_work(work, repeats_);
+    const double gbs = bytes / seconds / 1e9;
+    results_.push_back(
+        {kernel, fmt::format("{}", fmt::join(shape, "x")), seconds * 1e3, 0, gbs, gbs / roof_.gbs});
+  }
+
+  void linear(const std::string& name, int64_t in_features, int64_t out_features) {
+    const Tensor input = values({rows_, in_features}), weight = values({out_features, in_features});
+    const Tensor output = values({rows_, out_features});
+    product(name + " forward", {.a = input, .b = weight, .transpose_b = true, .c = output});
+    product(name + " grad_input", {.a = output, .b = weight, .c = input});
+    product(name + " grad_weight", {.a = output, .transpose_a = true, .b = input, .c = weight});
+  }
+
+  void element_wise(int64_t columns) {
+    const Shape shape{rows_, columns};
+    const Tensor input = values(shape), output = values(shape);
+    const auto bytes = static_cast<double>(input.nbytes());
+    add_memory_bound("gelu forward", shape, 2 * bytes,
+                     [&] { backend_.activation_forward(Activation::gelu, input, output); });
+    add_memory_bound("gelu backward", shape, 3 * bytes,
+                     [&] { backend_.activation_backward(Activation::gelu, input, output, output); });
+  }
+
+  void layer_norm(int64_t hidden_size, const DropoutMask& mask) {
+    const Shape shape{rows_, hidden_size};
+    const Tensor input = values(shape), residual = values(shape), output = values(shape),
+                 normalized = values(shape);
+    const Tensor weight = values({hidden_size}), bias = values({hidden_size}), rstd = values({rows_});
+    const Tensor grad_weight = values({hidden_size}), grad_bias = values({hidden_size});
+    const auto bytes = static_cast<double>(input.nbytes());
+    add_memory_bound("dropout", shape, 2 * bytes, [&] { backend_.dropout(input, mask, output); });
+    add_memory_bound("dropout_residual_layer_norm forward", shape, 4 * bytes, [&] {
+      backend_.layer_norm_forward({.input = input,
+                                   .residual = &residual,
+                                   .mask = mask,
+                                   .weight = weight,
+                                   .bias = bias,
+                                   .eps = 1e-12,
+                                   .output = output,
+                                   .normalized = &normalized,
+                                   .rstd = &rstd});
+    });
+    add_memory_bound("dropout_residual_layer_norm backward", shape, 4 * bytes, [&] {
+      backend_.layer_norm_backward({.grad_output = output,
+                                    .normalized = normalized,
+                                    .rstd = rstd,
+                                    .weight = weight,
+                                    .mask = mask,
+                                    .grad_input = &input,
+                                    .grad_residual = &residual,
+                                    .grad_weight = &grad_weight,
+                                    .grad_bias = &grad_bias});
+    });
+  }
+
+  void attention(const PackedBatch& batch, const BertConfig& config, int64_t seq_len,
+                 const DropoutMask& mask) {
+    const int64_t hidden_size = config.hidden_size, num_heads = config.num_attention_heads;
+    const Tensor qkv = values({rows_, 3 * hidden_size}), grad_qkv = values({rows_, 3 * hidden_size});
+    const Tensor context = values({rows_, hidden_size}), log_sum_exp = values({rows_, num_heads});
+    const auto third = [&](const Tensor& tensor, int64_t i) {
+      return MatrixRef(tensor).columns(i * hidden_size, (i + 1) * hidden_size);
+    };
+    const double product = 2.0 * static_cast<double>(rows_ * seq_len * hidden_size);
+    const std::string shape = fmt::format("{}x{}, {} heads", rows_ / seq_len, seq_len, num_heads);
+    add_product("packed_attention forward", shape, 2 * product, [&] {
+      backend_.attention_forward({.query = third(qkv, 0),
+                                  .key = third(qkv, 1),
+                                  .value = third(qkv, 2),
+                                  .query_cu_seqlens = batch.cu_seqlens,
+                                  .cu_seqlens = batch.cu_seqlens,
+                                  .num_heads = num_heads,
+                                  .mask = mask,
+                                  .context = context,
+                                  .log_sum_exp = &log_sum_exp});
+    });
+    add_product("packed_attention backward", shape, 4 * product, [&] {
+      backend_.attention_backward({.query = third(qkv, 0),
+                                   .key = third(qkv, 1),
+                                   .value = third(qkv, 2),
+                                   .query_cu_seqlens = batch.cu_seqlens,
+                                   .cu_seqlens = batch.cu_seqlens,
+                                   .num_heads = num_heads,
+                                   .mask = mask,
+                                   .log_sum_exp = log_sum_exp,
+                                   .grad_context = context,
+                                   .grad_query = third(grad_qkv, 0),
+                                   .grad_key = third(grad_qkv, 1),
+                                   .grad_value = third(grad_qkv, 2)});
+    });
+  }
+
+  void adamw(int64_t rows, int64_t columns) {
+    const Shape shape{rows, columns};
+    const Tensor parameter = values(shape), gradient = values(shape), first = values(shape),
+                 second = values(shape);
+    add_memory_bound("adamw_step", shape, 7 * static_cast<double>(parameter.nbytes()), [&] {
+      backend_.adamw_step({.variant = AdamWVariant::torch,
+                           .parameter = parameter,
+                           .gradient = gradient,
+                           .first_moment = first,
+                           .second_moment = second,
+                           .indices = nullptr,
+                           .lr = 1e-5,
+                           .beta1 = 0.9,
+                           .beta2 = 0.999,
+                           .eps = 1e-8,
+                           .weight_decay = 0,
+                           .gradient_scale = 1,
+                           .step = 1});
+    });
+  }
+
+  std::vector<KernelBenchResult> results() && { return std::move(results_); }
+
+ private:
+  int64_t rows_, repeats_;
+  Backend& backend_;
+  MachineRoof roof_;
+  std::vector<KernelBenchResult> results_;
+};
+
+}  // namespace
+
+std::vector<KernelBenchResult> bench_kernels(const BertConfig& config, int64_t num_sequences, int64_t seq_len,
+                                             int64_t repeats) {
+  const int64_t hidden_size = config.hidden_size, intermediate_size = config.intermediate_size;
+  const PackedBatch batch =
+      random_batch(config, std::vector<int64_t>(static_cast<size_t>(num_sequences), seq_len), 42);
+  const DropoutMask mask{.probability = 0.1,
+                         .key = dropout_key(42, 0, 0),
+                         .example_ids = batch.example_ids,
+                         .positions = batch.position_ids};
+  KernelBench bench(num_sequences * seq_len, repeats);
+  bench.linear("query_key_value", hidden_size, 3 * hidden_size);
+  bench.linear("attention.output.dense", hidden_size, hidden_size);
+  bench.linear("intermediate.dense", hidden_size, intermediate_size);
+  bench.linear("output.dense", intermediate_size, hidden_size);
+  bench.attention(batch, config, seq_len, mask);
+  bench.element_wise(intermediate_size);
+  bench.layer_norm(hidden_size, mask);
+  bench.adamw(intermediate_size, hidden_size);
+  return std::move(bench).results();
+}
+
+std::vector<std::vector<int64_t>> read_length_batches(const std::string& path, int64_t batch_size,
+                                                      int64_t max_position_embeddings) {
+  std::ifstream file(path);
+  if (!file)
+    fail(ErrorKind::data, "{}: cannot be read; expected a file with one sequence length per line", path);
+  std::vector<std::vector<int64_t>> batches;
+  std::string line;
+  for (int64_t number = 1; std::getline(file, line); ++number) {
+    int64_t length = 0;
+    const auto [end, error] = std::from_chars(line.data(), line.data() + line.size(), length);
+    if (error != std::errc() || end != line.data() + line.size() || length < 1 ||
+        length > max_position_embeddings) {
+      fail(ErrorKind::data, "{}: line {}: expected a sequence length from 1 to {}, found '{}'", path, number,
+           max_position_embeddings, line);
+    }
+    if (batches.empty() || static_cast<int64_t>(batches.back().size()) == batch_size) batches.emplace_back();
+    batches.back().push_back(length);
+  }
+  if (batches.empty())
+    fail(ErrorKind::data, "{}: expected one sequence length per line, found no lines", path);
+  return batches;
+}
+
+}  // namespace normtune
