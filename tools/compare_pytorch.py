@@ -1,0 +1,143 @@
+"""Puts `normtune bench` beside PyTorch on the same shapes and batches and writes a Markdown table.
+
+    python tools/compare_pytorch.py --normtune build/tools/normtune --shapes tiny,minilm --rounds 3
+
+Both programs do the same step: forward with dropout, loss, backward, clipping, AdamW, in float32. They alternate, so
+that a change of the machine's mood meets both; each run is a process of its own, every figure the median over the
+rounds. PyTorch is measured with each of `--settings` (tools/bench_pytorch.py); the table shows the first of them, the
+default, and the fastest. normtune is measured as it is and with `--last_layer_cls_only false`, which does exactly the
+work that PyTorch does. With `--lengths FILE` PyTorch pads each batch to its longest sequence; normtune never pads.
+"""
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import re
+import statistics
+import subprocess
+import sys
+
+import bench_pytorch
+
+NORMTUNE_VARIANTS = {"normtune": [], "normtune, all rows": ["--last_layer_cls_only", "false"]}
+
+
+def run_normtune(args, shape, method, extra):
+    command = [args.normtune, "bench", "--json", "--shape", shape, "--method", method, "--batch", str(args.batch),
+               "--num_threads", str(args.num_threads), *extra]
+    command += ["--lengths", args.lengths] if args.lengths else ["--seq", str(args.seq)]
+    result = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    if result.returncode != 0:
+        sys.exit(f"{' '.join(command)}: exit code {result.returncode}")
+    return json.loads(result.stdout)
+
+
+def median_case(runs):
+    """The median of each figure over the rounds."""
+    keys = ("ms_per_step", "tokens_per_second", "peak_rss_bytes", "import_rss_bytes", "roof_share",
+            "saved_bytes_per_token_layer")
+    return {key: statistics.median(run[key] for run in runs) for key in keys if runs[0].get(key) is not None}
+
+
+def compare_case(args, shape, method):
+    """One shape and method: name of the contestant -> medians."""
+    runs = {}
+    for _ in range(args.rounds):
+        for setting in args.settings.split(","):
+            case = {"shape": shape, "method": method, "setting": setting}
+            runs.setdefault(setting, []).append(bench_pytorch.run_in_own_process(args, case))
+        for variant, extra in NORMTUNE_VARIANTS.items():
+            runs.setdefault(variant, []).append(run_normtune(args, shape, method, extra))
+    return {name: median_case(of_name) for name, of_name in runs.items()}
+
+
+def table_row(args, shape, method, results):
+    settings = args.settings.split(",")
+    default = results[settings[0]]
+    strongest = min(settings, key=lambda setting: results[setting]["ms_per_step"])
+    ours, all_rows = (results[name] for name in NORMTUNE_VARIANTS)
+    rate = "tokens_per_second"
+
+    def milliseconds(result):
+        return f"{result['ms_per_step']:.{0 if result['ms_per_step'] >= 100 else 1}f}"
+
+    def peak(result):
+        return f"{result['peak_rss_bytes'] / 1e6:.0f}"
+
+    return [shape, method, milliseconds(default), f"{milliseconds(results[strongest])} ({strongest})",
+            milliseconds(ours), milliseconds(all_rows), f"{ours[rate] / default[rate]:.2f}",
+            f"{ours[rate] / results[strongest][rate]:.2f}", f"{all_rows[rate] / results[strongest][rate]:.2f}",
+            peak(default), peak(ours), f"{ours['roof_share']:.2f}" if "roof_share" in ours else ""]
+
+
+HEADER = ["shape", "method", "PyTorch default, ms", "PyTorch fastest, ms", "normtune, ms", "all rows, ms",
+          "speed against default", "against fastest", "all rows against fastest", "PyTorch peak, MB",
+          "normtune peak, MB", "share of roof"]
+
+
+def markdown_table(rows):
+    lines = ["| " + " | ".join(HEADER) + " |", "|" + "---|" * len(HEADER)]
+    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
+
+
+def processor():
+    with open("/proc/cpuinfo") as file:
+        match = re.search(r"model name\s*:\s*(.*)", file.read())
+    return match.group(1) if match else platform.machine()
+
+
+def document(args, rows):
+    import torch
+    import transformers
+
+    batch = f"batches of {args.batch} sequences, " + (
+        f"lengths from {os.path.basename(args.lengths)}" if args.lengths else f"{args.seq} tokens each")
+    version = subprocess.run([args.normtune, "--version"], stdout=subprocess.PIPE, text=True, check=False).stdout
+    command = "python tools/compare_pytorch.py " + " ".join(
+        f"--{name} {value}" for name, value in sorted(vars(args).items())
+        if value is not None and name not in ("normtune", "output"))
+    return f"""# Training steps beside PyTorch
+
+{datetime.date.today().isoformat()}, {processor()}, {args.num_threads} threads; PyTorch {torch.__version__}, transformers
+{transformers.__version__}; {version.splitlines()[0] if version else "normtune"}.
+
+float32, {batch}, dropout {args.dropout}; medians of {args.rounds} alternating rounds of {args.steps} steps each. A step is
+forward, loss, backward, clipping and AdamW. Speed is the ratio of tokens per second (padding does not count); above 1
+normtune is faster. "All rows" computes the last layer for all tokens, as PyTorch does; normtune otherwise computes it
+for the [CLS] rows alone, with equal results. "Fastest" is the best of PyTorch's settings {args.settings}
+(tools/bench_pytorch.py says what they are). Peak memory is that of the whole process, the importing of PyTorch (about
+550 MB) included.
+
+{markdown_table(rows)}
+
+Repeat with
+
+    {command}
+"""
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    bench_pytorch.add_options(parser)
+    parser.add_argument("--normtune", default="build/tools/normtune", help="the program")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--output", default="docs/benchmarks.md", help="Markdown file; - for standard output")
+    args = parser.parse_args()
+    rows = []
+    for shape in bench_pytorch.names(args.shapes, bench_pytorch.SHAPES, "shape"):
+        for method in bench_pytorch.names(args.methods, bench_pytorch.METHODS, "method"):
+            rows.append(table_row(args, shape, method, compare_case(args, shape, method)))
+            print(" | ".join(rows[-1]), file=sys.stderr, flush=True)
+    text = document(args, rows)
+    if args.output == "-":
+        print(text)
+        return
+    os.makedirs(os.path.dirname(args.output) or ".", exist_ok=True)
+    with open(args.output, "w") as file:
+        file.write(text)
+
+
+if __name__ == "__main__":
+    main()
