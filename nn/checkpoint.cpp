@@ -209,16 +209,6 @@ std::string to_text(const LoadReport& report) {
 
 // ---- Writing
 
-namespace {
-
-void make_folder(const std::filesystem::path& folder) {
-  std::error_code error;
-  std::filesystem::create_directories(folder, error);
-  if (error) fail(ErrorKind::write, "cannot make the folder {}: {}", folder.string(), error.message());
-}
-
-}  // namespace
-
 void write_model_folder(const std::filesystem::path& folder, std::string_view config_json,
                         std::vector<NamedTensor> tensors) {
   make_folder(folder);

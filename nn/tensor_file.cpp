@@ -35,6 +35,12 @@ std::filesystem::path require_one_of(const std::filesystem::path& folder,
   return *found;
 }
 
+void make_folder(const std::filesystem::path& folder) {
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  if (error) fail(ErrorKind::write, "cannot make the folder {}: {}", folder.string(), error.message());
+}
+
 void sort_by_name(std::vector<NamedTensor>& tensors) {
   std::sort(tensors.begin(), tensors.end(),
             [](const NamedTensor& a, const NamedTensor& b) { return a.name < b.name; });

@@ -21,6 +21,9 @@ std::optional<std::filesystem::path> first_present(const std::filesystem::path& 
 std::filesystem::path require_one_of(const std::filesystem::path& folder,
                                      const std::vector<std::string_view>& names);
 
+/// Makes a folder and those above it. Throws Error(ErrorKind::write).
+void make_folder(const std::filesystem::path& folder);
+
 void sort_by_name(std::vector<NamedTensor>& tensors);
 
 /// The path of the module that a parameter belongs to: "classifier" of "classifier.weight".
