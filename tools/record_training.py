@@ -235,7 +235,8 @@ def main():
     for name, changes in RUNS.items():
         options = {**COMMON, **changes}
         weights, log = train(name, batch, labels, options)
-        oracle.save(args.output_dir, name, config, {"kind": "training", "options": options, "texts": texts, "vocabulary": vocabulary()},
+        description = {"kind": "training", "options": options, "texts": texts, "vocabulary": vocabulary()}
+        oracle.save(args.output_dir, name, config, description,
                     {**batch.tensors(), "labels": labels, **log,
                      **{"weight." + n: w for n, w in weights.items()}})
 
