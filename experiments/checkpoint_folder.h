@@ -56,8 +56,9 @@ void restore_training_tensors(const std::filesystem::path& folder, int64_t step,
 
 /// The values that move, one tensor each (only the listed elements of one with a mask), as copies.
 std::vector<NamedTensor> trainable_values(const std::vector<TrainableTensor>& tensors);
-/// Puts such values back. Throws Error(model) naming `source` if one is missing or has another shape or dtype.
-void set_trainable_values(const std::vector<TrainableTensor>& tensors,
-                          const std::vector<NamedTensor>& values, const std::string& source);
+/// Puts such values back. Throws Error(model) naming `source` if one is missing or has another shape or
+/// dtype.
+void set_trainable_values(const std::vector<TrainableTensor>& tensors, const std::vector<NamedTensor>& values,
+                          const std::string& source);
 
 }  // namespace normtune

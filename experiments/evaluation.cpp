@@ -66,8 +66,9 @@ std::optional<Evaluation> evaluate(const Bert& model, const Task& task,
   std::vector<Metrics> metrics;
   int64_t num_done = 0;  // examples of the splits before
   for (const EvaluationSplit& split : splits) {
-    std::optional<std::vector<double>> logits = compute_logits(
-        model, split.tokens, batch_size, [&](int64_t done) { return !progress || progress(num_done + done); });
+    std::optional<std::vector<double>> logits =
+        compute_logits(model, split.tokens, batch_size,
+                       [&](int64_t done) { return !progress || progress(num_done + done); });
     if (!logits) return std::nullopt;
     evaluation.losses.push_back(mean_loss(split.dataset, *logits));
     metrics.push_back(compute_metrics(task, split.dataset, *logits));
@@ -75,8 +76,7 @@ std::optional<Evaluation> evaluate(const Bert& model, const Task& task,
     num_done += split.tokens.size();
   }
   evaluation.metrics = merge_metrics(metrics);
-  evaluation.seconds =
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  evaluation.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return evaluation;
 }
 
