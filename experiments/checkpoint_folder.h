@@ -28,6 +28,7 @@ struct TrainingState {
   double loss_sum = 0;               ///< of the updates since the last line of the log
   int64_t loss_count = 0;            ///< number of these
   double total_loss = 0;             ///< of all updates
+  double total_flos = 0;             ///< floating-point operations of their matrix products
   std::optional<double> best_score;  ///< of the best evaluation; none while all were undefined
   std::optional<int64_t> best_step;  ///< of that evaluation; none before the first one
   int64_t evaluations_without_gain = 0;

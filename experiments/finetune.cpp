@@ -30,8 +30,17 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+/// In best/: the trained values that --load_best_model_at_end goes back to.
+constexpr const char* best_values_name = "trainable.safetensors";
+
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+/// The run in the output folder is continued, rather than one begun there.
+bool goes_on(const FinetuneOptions& options) {
+  return options.resume_from_checkpoint ||
+         (!options.resume_from.empty() && lies_in(options.resume_from, options.output_dir));
 }
 
 // ---- Reading the model and the data
@@ -51,15 +60,13 @@ Model load_base_model(const FinetuneOptions& options, const Task& task) {
                                               .fresh_pooler = options.method.fresh_pooler,
                                               .random_init = options.random_init,
                                               .init_seed = options.init_seed.value_or(options.seed)});
-  BertConfig& config = model.bert.config();
-  if (options.hidden_dropout_prob) config.hidden_dropout_prob = *options.hidden_dropout_prob;
-  if (options.attention_probs_dropout_prob)
-    config.attention_probs_dropout_prob = *options.attention_probs_dropout_prob;
-  if (options.classifier_dropout) config.classifier_dropout = options.classifier_dropout;
+  model.bert.set_dropout(options.hidden_dropout_prob, options.attention_probs_dropout_prob,
+                         options.classifier_dropout);
   model.bert.set_last_layer_cls_only(options.last_layer_cls_only);
-  if (options.max_seq_length > config.max_position_embeddings) {
+  const int64_t num_positions = model.bert.config().max_position_embeddings;
+  if (options.max_seq_length > num_positions) {
     fail(ErrorKind::usage, "--max_seq_length: expected at most the model's {} positions, found {}",
-         config.max_position_embeddings, options.max_seq_length);
+         num_positions, options.max_seq_length);
   }
   return model;
 }
@@ -136,6 +143,7 @@ class FinetuneJob final : public TrainingJob {
   void describe_model() const;
   void say(std::string_view text) const;
 
+  std::optional<std::string> finished_results() const;
   std::optional<fs::path> find_checkpoint() const;
   void start();
   void resume(const fs::path& checkpoint);
@@ -143,14 +151,19 @@ class FinetuneJob final : public TrainingJob {
   void make_trainer();
   TrainerSettings trainer_settings(const BatchPlan& plan) const;
 
-  FinetuneResult stop_for_signal();
   FinetuneResult finish(double train_seconds);
+  FinetuneResult stop_for_signal();
   void load_best();
+  std::optional<Evaluation> final_evaluation() const;
   json write_train_results(double train_seconds);
-  std::optional<json> final_evaluation();
-  void write_predictions(const Evaluation& evaluation) const;
+  json write_eval_results(const Evaluation& evaluation);
+  json summary(const std::optional<Evaluation>& evaluation) const;
+  void write_end_line(const char* status, const json& results);
 
-  bool is_best_kept_for_the_end() const { return options_.load_best_model_at_end; }
+  /// finish() writes the best model instead of the last one.
+  bool is_best_loaded() const {
+    return options_.load_best_model_at_end && trainer_->state().best_step.has_value();
+  }
 
   const FinetuneOptions& options_;
   fs::path folder_;
@@ -177,6 +190,10 @@ FinetuneResult FinetuneJob::run() {
   prepare_data();
   prepare_model();
   describe_model();
+  if (const std::optional<std::string> results = finished_results()) {
+    say("the run in " + folder_.string() + " is finished");
+    return {.interrupted_by = 0, .checkpoint = {}, .all_results_json = *results};
+  }
   const std::optional<fs::path> checkpoint = find_checkpoint();
   checkpoint ? resume(*checkpoint) : start();
 
@@ -281,6 +298,15 @@ void FinetuneJob::make_trainer() {
 
 // ---- Start and resume
 
+/// The results of a run that has nothing left to do.
+std::optional<std::string> FinetuneJob::finished_results() const {
+  const fs::path file = folder_ / "all_results.json";
+  if (!options_.resume_from_checkpoint || !fs::exists(file)) return std::nullopt;
+  const json results = read_json_file(file, ErrorKind::data);
+  if (!results.is_object() || results.value("run", json()) != run_id_) return std::nullopt;
+  return json_text(results);
+}
+
 std::optional<fs::path> FinetuneJob::find_checkpoint() const {
   if (!options_.resume_from.empty()) return options_.resume_from;
   if (!options_.resume_from_checkpoint) return std::nullopt;
@@ -299,6 +325,7 @@ void FinetuneJob::start() {
 }
 
 void FinetuneJob::resume(const fs::path& checkpoint) {
+  if (!goes_on(options_)) remove_run_files(folder_);
   TrainingState state = read_training_state(checkpoint);
   if (state.run != run_id_) {
     fail(ErrorKind::usage,
@@ -307,6 +334,7 @@ void FinetuneJob::resume(const fs::path& checkpoint) {
          checkpoint.string(), describe_differences(identity_, state.options));
   }
   restore_training_tensors(checkpoint, state.step, *optimizer_);
+  fs::remove(folder_ / "all_results.json");
   remove_later_checkpoints(folder_, state.step);
   truncate_metrics_log(folder_ / "metrics.jsonl", state.step);
   make_trainer();
@@ -359,22 +387,109 @@ void FinetuneJob::save_model(const fs::path& folder) {
 void FinetuneJob::save_best() {
   AtomicFolder best(folder_ / "best");
   save_model(best.temporary());
-  if (is_best_kept_for_the_end()) {
-    // In full precision and unmerged, to go on from; the folder goes when the run ends.
-    write_safetensors(best.temporary() / "trainable.safetensors", trainable_values(optimizer_->tensors()));
+  if (options_.load_best_model_at_end) {
+    // In full precision and unmerged, unlike model.safetensors.
+    write_safetensors(best.temporary() / best_values_name, trainable_values(optimizer_->tensors()));
   }
   best.commit();
 }
 
 // ---- The end
 
+/// The trained values of the best evaluation become the model's again.
+void FinetuneJob::load_best() {
+  const fs::path path = folder_ / "best" / best_values_name;
+  const SafetensorsFile file(path);
+  std::vector<NamedTensor> values;
+  for (const std::string& name : file.names()) values.push_back({name, file.read(name)});
+  set_trainable_values(optimizer_->tensors(), values, path.string());
+}
+
+/// Scores the model that is written. Nothing if a signal stopped it.
+std::optional<Evaluation> FinetuneJob::final_evaluation() const {
+  // A model that is no longer the last one cannot become a checkpoint: then one must be there to stop.
+  const bool may_stop = !is_best_loaded() || fs::exists(checkpoint_path(folder_, trainer_->state().step));
+  return normtune::evaluate(model_.bert, data_.task, dev_, options_.per_device_eval_batch_size,
+                            [&](int64_t) { return !may_stop || InterruptGuard::signal() == 0; });
+}
+
+/// train_results.json, and its line in the log history.
+json FinetuneJob::write_train_results(double train_seconds) {
+  TrainingState& state = trainer_->state();
+  const auto steps = static_cast<double>(trainer_->step_milliseconds().size());
+  const auto update_size =
+      static_cast<double>(options_.per_device_train_batch_size * options_.gradient_accumulation_steps);
+  json results = {{"epoch", trainer_->epoch()},
+                  {"total_flos", state.total_flos},
+                  {"train_loss", state.total_loss / static_cast<double>(std::max<int64_t>(state.step, 1))},
+                  {"train_runtime", train_seconds},
+                  {"train_samples_per_second", steps * update_size / train_seconds},
+                  {"train_steps_per_second", steps / train_seconds}};
+  json line = results;
+  line["step"] = state.step;
+  state.log_history.push_back(line);
+  results["train_samples"] = train_tokens_->size();
+  write_results(folder_, "train", results);
+  return results;
+}
+
+/// eval_results.json, predictions.jsonl, and the line in the log history.
+json FinetuneJob::write_eval_results(const Evaluation& evaluation) {
+  for (size_t i = 0; i < dev_.size(); ++i) {
+    const std::string name = "predictions" + metric_suffix(dev_[i].dataset) + ".jsonl";
+    write_logits(dev_[i].dataset, evaluation.logits[i], folder_ / name);
+  }
+  json results = evaluation_results(dev_, evaluation, options_.per_device_eval_batch_size);
+  results["epoch"] = trainer_->epoch();
+  write_results(folder_, "eval", results);
+  json line = results;
+  line["step"] = trainer_->state().step;
+  trainer_->state().log_history.push_back(line);
+  return results;
+}
+
+/// What all_results.json says beside the results of training and evaluation.
+json FinetuneJob::summary(const std::optional<Evaluation>& evaluation) const {
+  json summary = {{"run", run_id_},
+                  {"method", options_.method.method},
+                  {"ms_per_step", median_step_time(trainer_->step_milliseconds())},
+                  {"peak_rss_bytes", peak_rss_bytes()},
+                  {"peak_device_bytes", nullptr},
+                  {"total_parameters", model_.bert.parameters().numel()},
+                  {"trainable_parameters", trainable_elements(optimizer_->tensors())}};
+  if (evaluation) {
+    const std::optional<double> score =
+        headline_score(data_.task, evaluation->metrics, options_.metric_for_best_model);
+    summary["eval_score"] = score ? json(*score) : json();
+    summary["degenerate"] = evaluation->metrics.degenerate;
+  }
+  return summary;
+}
+
+FinetuneResult FinetuneJob::finish(double train_seconds) {
+  if (is_best_loaded()) load_best();
+  std::optional<Evaluation> evaluation;
+  if (!dev_.empty()) {
+    evaluation = final_evaluation();
+    if (!evaluation) return stop_for_signal();
+  }
+  save_model(folder_);
+  if (options_.save_unmerged) {
+    write_peft_delta(model_.bert, options_.method, options_.model_name_or_path.string(), folder_ / "peft");
+  }
+  json all = write_train_results(train_seconds);
+  if (evaluation) all.update(write_eval_results(*evaluation));
+  write_trainer_state(trainer_->trainer_state(), folder_ / "trainer_state.json");
+  all.update(summary(evaluation));
+  write_end_line("finished", all);
+  write_results(folder_, "all", all);  // the last file: a run that has it is finished
+  return {.interrupted_by = 0, .checkpoint = {}, .all_results_json = json_text(all)};
+}
+
 FinetuneResult FinetuneJob::stop_for_signal() {
   fs::path checkpoint = checkpoint_path(folder_, trainer_->state().step);
   if (!fs::exists(checkpoint)) checkpoint = trainer_->save_checkpoint();
-  log_->write("end", {{"step", trainer_->state().step},
-                      {"status", "interrupted"},
-                      {"wall_seconds", seconds_since(start_time_)},
-                      {"peak_rss_bytes", peak_rss_bytes()}});
+  write_end_line("interrupted", json::object());
   say(
       fmt::format("interrupted at step {}; {} is written: the same command with --resume_from_checkpoint "
                   "continues from it",
@@ -382,100 +497,24 @@ FinetuneResult FinetuneJob::stop_for_signal() {
   return {.interrupted_by = InterruptGuard::signal(), .checkpoint = checkpoint, .all_results_json = ""};
 }
 
-/// The trained values of the best evaluation become the model's again.
-void FinetuneJob::load_best() {
-  const fs::path path = folder_ / "best" / "trainable.safetensors";
-  const SafetensorsFile file(path);
-  std::vector<NamedTensor> values;
-  for (const std::string& name : file.names()) values.push_back({name, file.read(name)});
-  set_trainable_values(optimizer_->tensors(), values, path.string());
-}
-
-json FinetuneJob::write_train_results(double train_seconds) {
+void FinetuneJob::write_end_line(const char* status, const json& results) {
   const TrainingState& state = trainer_->state();
-  const auto steps = static_cast<double>(trainer_->step_milliseconds().size());
-  const double samples = steps * static_cast<double>(options_.per_device_train_batch_size *
-                                                     options_.gradient_accumulation_steps);
-  json results = {{"epoch", trainer_->epoch()},
-                  {"total_flos", 0.0},
-                  {"train_loss", state.total_loss / static_cast<double>(std::max<int64_t>(state.step, 1))},
-                  {"train_runtime", train_seconds},
-                  {"train_samples_per_second", samples / train_seconds},
-                  {"train_steps_per_second", steps / train_seconds}};
-  json entry = results;
-  entry["step"] = state.step;
-  trainer_->state().log_history.push_back(entry);
-  results["train_samples"] = train_tokens_->size();
-  write_results(folder_, "train", results);
-  return results;
-}
-
-void FinetuneJob::write_predictions(const Evaluation& evaluation) const {
-  for (size_t i = 0; i < dev_.size(); ++i) {
-    const std::string name = "predictions" + metric_suffix(dev_[i].dataset) + ".jsonl";
-    write_logits(dev_[i].dataset, evaluation.logits[i], folder_ / name);
+  ordered_json line = {{"step", state.step},
+                       {"status", status},
+                       {"best_score", state.best_score ? ordered_json(*state.best_score) : ordered_json()},
+                       {"wall_seconds", seconds_since(start_time_)},
+                       {"peak_rss_bytes", peak_rss_bytes()}};
+  for (const auto& [key, value] : results.items()) {
+    if (key.starts_with("eval_")) line[key] = value;
   }
-}
-
-/// Scores the model that is written. Nothing if a signal stopped it.
-std::optional<json> FinetuneJob::final_evaluation() {
-  if (dev_.empty()) return json::object();
-  const std::optional<Evaluation> evaluation =
-      normtune::evaluate(model_.bert, data_.task, dev_, options_.per_device_eval_batch_size,
-                         [](int64_t) { return InterruptGuard::signal() == 0; });
-  if (!evaluation) return std::nullopt;
-  write_predictions(*evaluation);
-  json results = evaluation_results(dev_, *evaluation, options_.per_device_eval_batch_size);
-  results["epoch"] = trainer_->epoch();
-  write_results(folder_, "eval", results);
-  const std::optional<double> score =
-      headline_score(data_.task, evaluation->metrics, options_.metric_for_best_model);
-  results["eval_score"] = score ? json(*score) : json();
-  results["degenerate"] = evaluation->metrics.degenerate;
-  return results;
-}
-
-FinetuneResult FinetuneJob::finish(double train_seconds) {
-  const TrainingState& state = trainer_->state();
-  // The model that goes on in a checkpoint is the last one, so this comes before the best replaces it.
-  const bool best_at_end = is_best_kept_for_the_end() && state.best_step.has_value();
-  if (best_at_end) load_best();
-  const std::optional<json> eval_results = final_evaluation();
-  if (!eval_results) return stop_for_signal();
-  json all = write_train_results(train_seconds);
-  all.update(*eval_results);
-  save_model(folder_);
-  if (options_.save_unmerged) {
-    write_peft_delta(model_.bert, options_.method, options_.model_name_or_path.string(), folder_ / "peft");
-  }
-  TrainerState trainer_state = trainer_->trainer_state();
-  if (best_at_end) {
-    fs::remove_all(folder_ / "best");
-    trainer_state.best_model_checkpoint = std::nullopt;
-  }
-  write_trainer_state(trainer_state, folder_ / "trainer_state.json");
-  all["run"] = run_id_;
-  all["method"] = options_.method.method;
-  all["ms_per_step"] = median_step_time(trainer_->step_milliseconds());
-  all["peak_rss_bytes"] = peak_rss_bytes();
-  all["peak_device_bytes"] = nullptr;
-  all["total_parameters"] = model_.bert.parameters().numel();
-  all["trainable_parameters"] = trainable_elements(optimizer_->tensors());
-  write_results(folder_, "all", all);
-  log_->write("end", {{"step", state.step},
-                      {"status", "finished"},
-                      {"best_score", state.best_score ? ordered_json(*state.best_score) : ordered_json()},
-                      {"wall_seconds", seconds_since(start_time_)},
-                      {"peak_rss_bytes", all["peak_rss_bytes"]}});
-  return {.interrupted_by = 0, .checkpoint = {}, .all_results_json = json_text(all)};
+  log_->write("end", line);
 }
 
 }  // namespace
 
 FinetuneResult finetune(const FinetuneOptions& options) {
   check_finetune_options(options);
-  const bool resumes = options.resume_from_checkpoint || !options.resume_from.empty();
-  if (!options.overwrite_output_dir && !resumes) require_empty_run_folder(options.output_dir);
+  if (!options.overwrite_output_dir && !goes_on(options)) require_empty_run_folder(options.output_dir);
   const FolderLock lock(options.output_dir);
   return FinetuneJob(options).run();
 }

@@ -79,19 +79,11 @@ void check_evaluation_options(const FinetuneOptions& options) {
     fail(ErrorKind::usage, "--early_stopping_patience: expected --eval_strategy epoch or steps, found no");
 }
 
-/// Whether `path` is `folder` or lies in it.
-bool is_inside(const fs::path& path, const fs::path& folder) {
-  std::error_code error;
-  const fs::path inner = fs::weakly_canonical(path, error), outer = fs::weakly_canonical(folder, error);
-  const auto [mismatch, rest] = std::mismatch(outer.begin(), outer.end(), inner.begin(), inner.end());
-  return mismatch == outer.end();
-}
-
 void check_paths(const FinetuneOptions& options) {
   if (options.model_name_or_path.empty())
     fail(ErrorKind::usage, "--model_name_or_path: expected a model folder, found none");
   if (options.output_dir.empty()) fail(ErrorKind::usage, "--output_dir: expected a folder, found none");
-  if (is_inside(options.model_name_or_path, options.output_dir)) {
+  if (lies_in(options.model_name_or_path, options.output_dir)) {
     fail(ErrorKind::usage, "--output_dir {}: the model {} lies in it; choose another folder",
          options.output_dir.string(), options.model_name_or_path.string());
   }
@@ -216,6 +208,12 @@ json data_hashes(const Dataset& dataset) {
 }
 
 }  // namespace
+
+bool lies_in(const fs::path& path, const fs::path& folder) {
+  std::error_code error;
+  const fs::path inner = fs::weakly_canonical(path, error), outer = fs::weakly_canonical(folder, error);
+  return std::mismatch(outer.begin(), outer.end(), inner.begin(), inner.end()).first == outer.end();
+}
 
 void check_finetune_options(const FinetuneOptions& options) {
   check_paths(options);

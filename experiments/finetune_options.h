@@ -1,5 +1,6 @@
 #pragma once
 
+#include <filesystem>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 
@@ -11,6 +12,9 @@ namespace normtune {
 
 /// Changes when the same options and files would give other numbers.
 inline constexpr int numbers_version = 1;
+
+/// Whether `path` is `folder` or lies in it.
+bool lies_in(const std::filesystem::path& path, const std::filesystem::path& folder);
 
 /// Throws Error(usage), naming the option, for values out of range and options that contradict each other.
 void check_finetune_options(const FinetuneOptions& options);

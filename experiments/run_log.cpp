@@ -18,13 +18,13 @@ void RunLog::write_step(const ordered_json& fields, const ordered_json& extra, n
   line.update(extra);
   metrics_.write("step", line);
   add_scalars("train", fields);
-  log_history.push_back(fields);
+  log_history.push_back(nlohmann::json(fields));
 }
 
 void RunLog::write_evaluation(const ordered_json& fields, nlohmann::json& log_history) {
   metrics_.write("eval", fields);
   add_scalars("eval", fields);
-  log_history.push_back(fields);
+  log_history.push_back(nlohmann::json(fields));
 }
 
 /// Tags such as train/loss and eval/accuracy; TensorBoard has the step beside every value already.

@@ -5,13 +5,14 @@
 
 #include "experiments/atomic_folder.h"
 #include "experiments/interrupt.h"
+#include "experiments/step_work.h"
 
 namespace normtune {
 
 namespace fs = std::filesystem;
 using nlohmann::ordered_json;
 
-Trainer::Trainer(const Bert& model, const TokenizedDataset& data, Optimizer& optimizer, DataOrder order,
+Trainer::Trainer(Bert& model, const TokenizedDataset& data, Optimizer& optimizer, DataOrder order,
                  TrainerSettings settings, TrainingJob& job, RunLog& log, fs::path run_folder,
                  ProgressOutput progress)
     : model_(model),
@@ -55,8 +56,9 @@ TrainingEnd Trainer::run() {
 void Trainer::take_step() {
   const auto start = std::chrono::steady_clock::now();
   const double lr = settings_.learning_rate * settings_.schedule.factor(state_.step);
-  const UpdateResult result = run_update(model_, data_, optimizer_, order_.update_examples(state_.step),
-                                         state_.step, lr, settings_.update);
+  const std::span<const int64_t> examples = order_.update_examples(state_.step);
+  const UpdateResult result =
+      run_update(model_, data_, optimizer_, examples, state_.step, lr, settings_.update);
   const std::chrono::duration<double, std::milli> time = std::chrono::steady_clock::now() - start;
   step_milliseconds_.push_back(time.count());
   milliseconds_since_log_ += time.count();
@@ -66,6 +68,7 @@ void Trainer::take_step() {
   state_.loss_sum += result.loss;
   ++state_.loss_count;
   state_.total_loss += result.loss;
+  state_.total_flos += needed_step_flops(model_, data_.lengths(examples));
   progress_->update(state_.step, fmt::format("loss {:.4g}", result.loss));
   if (state_.step % settings_.logging_steps == 0) write_step_line(lr, result.gradient_norm);
 }
@@ -151,6 +154,7 @@ TrainerState Trainer::trainer_state() const {
                      .global_step = state_.step,
                      .max_steps = total_updates(),
                      .num_train_epochs = std::ceil(static_cast<double>(total_updates()) / updates_per_epoch),
+                     .total_flos = state_.total_flos,
                      .best_metric = state_.best_score,
                      .log_history = state_.log_history};
   if (state_.best_step) state.best_model_checkpoint = "best";

@@ -58,7 +58,7 @@ enum class TrainingEnd { finished, stopped_early, interrupted };
 /// run that is continued from a checkpoint takes the same steps as one that was never interrupted.
 class Trainer {
  public:
-  Trainer(const Bert& model, const TokenizedDataset& data, Optimizer& optimizer, DataOrder order,
+  Trainer(Bert& model, const TokenizedDataset& data, Optimizer& optimizer, DataOrder order,
           TrainerSettings settings, TrainingJob& job, RunLog& log, std::filesystem::path run_folder,
           ProgressOutput progress);
 
@@ -89,7 +89,7 @@ class Trainer {
   void note_score(std::optional<double> score);
   void save_scheduled_checkpoint();
 
-  const Bert& model_;
+  Bert& model_;
   const TokenizedDataset& data_;
   Optimizer& optimizer_;
   DataOrder order_;
