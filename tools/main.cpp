@@ -1,6 +1,103 @@
 #include <fmt/format.h>
 
-int main() {
-  fmt::print("normtune\n");
-  return 0;
+#include <exception>
+#include <filesystem>
+#include <new>
+#include <string>
+#include <vector>
+
+#include "experiments/nearest_name.h"
+#include "nn/printable.h"
+#include "tensor/error.h"
+#include "tools/commands.h"
+#include "tools/console.h"
+#include "tools/version.h"
+
+namespace normtune {
+
+namespace {
+
+struct Command {
+  std::string name;
+  std::string summary;
+  int (*run)(Arguments);
+};
+
+const std::vector<Command>& commands() {
+  static const std::vector<Command> table = {
+      {"inspect", "counts the parameters of a model and those that a method trains", run_inspect},
+      {"tokenize", "turns lines of text into token ids", run_tokenize},
+  };
+  return table;
+}
+
+std::string help_text() {
+  std::string text =
+      "Fine-tunes BERT: which parameters of a pre-trained model must move to learn a task?\n"
+      "Usage: normtune COMMAND [options]\n\nCommands:\n";
+  for (const Command& command : commands())
+    text += fmt::format("  {:<12}{}\n", command.name, command.summary);
+  return text +
+         "\n  normtune COMMAND --help   lists the options of a command\n"
+         "  normtune --version        names build, libraries, instruction set and devices\n";
+}
+
+const Command& find_command(const std::string& name) {
+  std::vector<std::string> names;
+  for (const Command& command : commands()) {
+    if (command.name == name) return command;
+    names.push_back(command.name);
+  }
+  if (name.starts_with("-")) {
+    fail(ErrorKind::usage, "{}: expected a command first (see normtune --help)", printable(name));
+  }
+  fail(ErrorKind::usage, "{}: unknown command; the nearest is {}, all are {}", printable(name),
+       nearest_name(name, names), fmt::join(names, ", "));
+}
+
+int run_program(const std::vector<std::string>& arguments) {
+  if (arguments.empty()) fail(ErrorKind::usage, "expected a command (see normtune --help)");
+  const std::string& first = arguments.front();
+  int code = 0;
+  if (first == "--help" || first == "-h") {
+    write_output(help_text());
+  } else if (first == "--version") {
+    write_output(version_text());
+  } else {
+    code = find_command(first).run(Arguments(arguments).subspan(1));
+  }
+  flush_output();
+  return code;
+}
+
+int report(ErrorKind kind, std::string_view message) {
+  print_error(message);
+  return static_cast<int>(kind);
+}
+
+/// Runs the program and turns what it throws into the last line on standard error and the exit code.
+int run_and_report(const std::vector<std::string>& arguments) {
+  try {
+    return run_program(arguments);
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::internal) return report(error.kind(), error.what());
+    return report(ErrorKind::internal, fmt::format("{}; {}", error.what(), how_to_report()));
+  } catch (const std::bad_alloc&) {
+    return report(
+        ErrorKind::out_of_memory,
+        "out of memory outside of the tensors; use fewer rows, a smaller batch or shorter sequences");
+  } catch (const std::filesystem::filesystem_error& error) {
+    return report(ErrorKind::write, fmt::format("{}: {}", error.path1().string(), error.code().message()));
+  } catch (const std::exception& error) {
+    return report(ErrorKind::internal, fmt::format("{}; {}", error.what(), how_to_report()));
+  }
+}
+
+}  // namespace
+
+}  // namespace normtune
+
+int main(int argc, char** argv) {
+  normtune::prepare_standard_streams();
+  return normtune::run_and_report({argv + 1, argv + argc});
 }

@@ -1,0 +1,80 @@
+#pragma once
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace normtune::test {
+
+/// Where a child process' standard output goes.
+enum class OutputTo {
+  capture,
+  closed,       ///< as with >&-
+  full_device,  ///< /dev/full: every write fails
+  broken_pipe,  ///< a pipe that nobody reads
+};
+
+struct Call {
+  std::vector<std::string> arguments;
+  std::string input = "";
+  OutputTo output_to = OutputTo::capture;
+  std::vector<std::pair<std::string, std::string>> environment = {};  ///< added to ours
+  int signal_after_file = 0;  ///< a signal to send once `awaited_file` is there
+  std::filesystem::path awaited_file = {};
+};
+
+struct Outcome {
+  int exit_code = -1;  ///< 128 + N if signal N ended the program
+  std::string out, err;
+
+  /// The last line on standard error.
+  std::string last_error_line() const;
+  nlohmann::json json() const { return nlohmann::json::parse(out); }
+};
+
+/// Runs the program as a user would, as a child process.
+Outcome run_normtune(const Call& call);
+inline Outcome run_normtune(std::vector<std::string> arguments, std::string input = "") {
+  return run_normtune(Call{.arguments = std::move(arguments), .input = std::move(input)});
+}
+
+/// A folder that goes with the test.
+class TemporaryFolder {
+ public:
+  TemporaryFolder();
+  ~TemporaryFolder();
+  TemporaryFolder(const TemporaryFolder&) = delete;
+  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+
+  const std::filesystem::path& path() const { return path_; }
+  std::string operator/(std::string_view name) const { return (path_ / name).string(); }
+
+ private:
+  std::filesystem::path path_;
+};
+
+void write_text(const std::filesystem::path& file, std::string_view text);
+std::string read_text(const std::filesystem::path& file);
+
+/// The config.json of a BERT of 2 layers and hidden size 8, whose vocabulary is the one of
+/// write_tiny_model().
+nlohmann::json tiny_config();
+
+struct TinyModel {
+  nlohmann::json config = tiny_config();
+  bool weights = true;
+  bool pooler = true;
+  int64_t classifier_labels = 0;  ///< 0: the folder has no classifier
+};
+
+/// Writes a model folder with an uncased tokenizer and random weights.
+void write_tiny_model(const std::filesystem::path& folder, const TinyModel& model = {});
+
+/// Writes RTE and CoLA with a few rows for each split into a GLUE folder; the words are in the tiny
+/// vocabulary.
+void write_tiny_glue(const std::filesystem::path& folder);
+
+}  // namespace normtune::test

@@ -1,0 +1,16 @@
+#pragma once
+
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace normtune {
+
+/// The commands of the program, one file each. Each takes the arguments behind its name and returns the exit
+/// code; an error that the user can act on is thrown as Error.
+using Arguments = std::span<const std::string>;
+
+int run_inspect(Arguments arguments);
+int run_tokenize(Arguments arguments);
+
+}  // namespace normtune

@@ -1,0 +1,58 @@
+#include "tools/common_options.h"
+
+#include <omp.h>
+
+#include <algorithm>
+
+#include "nn/printable.h"
+#include "tensor/error.h"
+
+namespace normtune {
+
+namespace {
+
+bool is_cuda(std::string_view name) {
+  if (name == "cuda") return true;
+  if (!name.starts_with("cuda:") || name.size() == 5) return false;
+  return std::all_of(name.begin() + 5, name.end(), [](char digit) { return digit >= '0' && digit <= '9'; });
+}
+
+void check_device(const std::string& name) {
+  if (name == "cpu") return;
+  if (is_cuda(name)) {
+    fail(ErrorKind::usage, "--device {}: this build has no CUDA; use --device cpu", name);
+  }
+  fail(ErrorKind::usage, "--device: expected cpu, cuda or cuda:N, found {}", printable(name));
+}
+
+void check_precision(const std::string& precision) {
+  if (precision == "tf32") {
+    fail(ErrorKind::usage, "--precision tf32 exists on CUDA devices only; use fp32 or fp64");
+  }
+  if (precision == "bf16") {
+    fail(ErrorKind::usage, "--precision bf16 is not in this build; use fp32 or fp64");
+  }
+}
+
+}  // namespace
+
+void add_common_options(Options& options, CommonOptions& common) {
+  options.group("Common options");
+  options.text("device", common.device_name, "cpu|cuda[:N]", "where to compute");
+  options.choice("precision", common.precision, {"fp32", "tf32", "bf16", "fp64"}, "of the computation");
+  options.integer("num_threads", common.num_threads, {.minimum = 1, .maximum = 4096}, "threads of the CPU",
+                  "OMP_NUM_THREADS, else all cores");
+  options.seed("seed", common.seed, "where all random numbers begin");
+  options.boolean("json", common.json, "prints one JSON document on standard output, nothing else");
+  options.boolean("quiet", common.quiet, "prints no progress and no reports, only results and warnings");
+  options.boolean("verbose", common.verbose, "tells more on standard error");
+  options.config_file();
+}
+
+void apply_common_options(const CommonOptions& common) {
+  check_device(common.device_name);
+  check_precision(common.precision);
+  if (common.num_threads) omp_set_num_threads(static_cast<int>(*common.num_threads));
+}
+
+}  // namespace normtune

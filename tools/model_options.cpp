@@ -1,0 +1,26 @@
+#include "tools/model_options.h"
+
+#include "tensor/error.h"
+
+namespace normtune {
+
+void add_model_option(Options& options, std::filesystem::path& model) {
+  options.positional("MODEL", model, "a model folder; or --model_name_or_path");
+  options.group("Model");
+  options.path("model_name_or_path", model, "DIR", "a model folder, or a folder with a delta over its base");
+}
+
+void require_model(const Options& options, const std::filesystem::path& model) {
+  if (model.empty()) {
+    fail(ErrorKind::usage, "--model_name_or_path: expected a model folder, found nothing ({})",
+         options.see_help());
+  }
+}
+
+void check_sequence_length(int64_t max_seq_length, const BertConfig& config) {
+  if (max_seq_length <= config.max_position_embeddings) return;
+  fail(ErrorKind::usage, "--max_seq_length: expected at most the model's {} positions, found {}",
+       config.max_position_embeddings, max_seq_length);
+}
+
+}  // namespace normtune

@@ -1,0 +1,19 @@
+#pragma once
+
+#include <filesystem>
+
+#include "nn/bert_config.h"
+#include "tools/options.h"
+
+namespace normtune {
+
+/// The model as an argument without name or as --model_name_or_path, whichever the user prefers.
+void add_model_option(Options& options, std::filesystem::path& model);
+
+/// Throws Error(usage) if no model was given.
+void require_model(const Options& options, const std::filesystem::path& model);
+
+/// Throws Error(usage) if --max_seq_length is longer than the model's positions.
+void check_sequence_length(int64_t max_seq_length, const BertConfig& config);
+
+}  // namespace normtune

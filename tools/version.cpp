@@ -1,0 +1,60 @@
+#include "tools/version.h"
+
+#include <fmt/format.h>
+#include <omp.h>
+#include <openssl/crypto.h>
+#include <toml++/toml.h>
+#include <utf8proc.h>
+#include <zip.h>
+
+#include <CLI/Version.hpp>
+#include <dnnl.hpp>
+#include <nlohmann/json.hpp>
+
+#include "tensor/cpu/vector/dispatch.h"
+
+namespace normtune {
+
+namespace {
+
+std::string build_line() {
+  std::string build = NORMTUNE_BUILD_TYPE;
+#ifdef __SANITIZE_ADDRESS__
+  build += " with sanitizers";
+#endif
+#ifdef __clang__
+  const std::string compiler = fmt::format("clang {}", __clang_version__);
+#else
+  const std::string compiler = fmt::format("g++ {}", __VERSION__);
+#endif
+  return fmt::format("{}, {}, C++{}", build, compiler, __cplusplus / 100 % 100);
+}
+
+std::string library_line() {
+  const dnnl_version_t* dnnl = dnnl_version();
+  return fmt::format(
+      "oneDNN {}.{}.{}, OpenMP {}, fmt {}.{}.{}, nlohmann-json {}.{}.{}, CLI11 {}, toml++ {}.{}.{}, utf8proc "
+      "{}, "
+      "libzip {}, {}",
+      dnnl->major, dnnl->minor, dnnl->patch, _OPENMP, FMT_VERSION / 10000, FMT_VERSION / 100 % 100,
+      FMT_VERSION % 100, NLOHMANN_JSON_VERSION_MAJOR, NLOHMANN_JSON_VERSION_MINOR,
+      NLOHMANN_JSON_VERSION_PATCH, CLI11_VERSION, TOML_LIB_MAJOR, TOML_LIB_MINOR, TOML_LIB_PATCH,
+      utf8proc_version(), zip_libzip_version(), OpenSSL_version(OPENSSL_VERSION));
+}
+
+}  // namespace
+
+std::string version_text() {
+  return fmt::format(
+      "normtune {}\nbuild: {}\nlibraries: {}\ninstruction set: {}\ndevices: cpu ({} threads); no CUDA in "
+      "this build\n",
+      NORMTUNE_VERSION, build_line(), library_line(), cpu_instruction_set(), omp_get_max_threads());
+}
+
+std::string how_to_report() {
+  return "this is a bug in normtune: please open an issue with this line, the command and the output of "
+         "normtune "
+         "--version";
+}
+
+}  // namespace normtune
