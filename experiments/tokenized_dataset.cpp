@@ -59,6 +59,14 @@ TokenizedExample TokenizedDataset::example(int64_t index) const {
           .example_id = index};
 }
 
+std::vector<int64_t> TokenizedDataset::lengths(std::span<const int64_t> indices) const {
+  std::vector<int64_t> lengths;
+  for (const int64_t index : indices) {
+    lengths.push_back(static_cast<int64_t>(example(index).input_ids.size()));
+  }
+  return lengths;
+}
+
 PackedBatch TokenizedDataset::batch(std::span<const int64_t> indices, Device device) const {
   std::vector<TokenizedExample> examples;
   examples.reserve(indices.size());

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "experiments/dataset.h"
@@ -27,6 +28,8 @@ class TokenizedDataset {
 
   /// Example `index`, which is also its example_id. Valid as long as this object.
   TokenizedExample example(int64_t index) const;
+  /// Numbers of tokens of some examples.
+  std::vector<int64_t> lengths(std::span<const int64_t> indices) const;
   PackedBatch batch(std::span<const int64_t> indices, Device device = {}) const;
   /// What a batch should give: classes [batch_size] int32, or scores [batch_size] of `dtype` for a
   /// regression.

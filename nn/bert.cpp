@@ -198,6 +198,13 @@ Variable Bert::pool(const Variable& cls_states, const PackedBatch& batch,
   return tanh(pooler_.forward(cls_states, context, cls_rows(batch)));
 }
 
+void Bert::set_dropout(std::optional<double> hidden, std::optional<double> attention_probs,
+                       std::optional<double> classifier) {
+  if (hidden) config_.hidden_dropout_prob = *hidden;
+  if (attention_probs) config_.attention_probs_dropout_prob = *attention_probs;
+  if (classifier) config_.classifier_dropout = classifier;
+}
+
 Variable Bert::classify(const PackedBatch& batch, const ForwardContext& context) const {
   check(head_ == BertHead::classification, "bert: classify needs a classification head");
   const double probability = config_.classifier_dropout.value_or(config_.hidden_dropout_prob);

@@ -120,6 +120,10 @@ class Bert {
   Variable predict_next_sentence(const Variable& hidden_states, const PackedBatch& batch,
                                  const ForwardContext& context) const;
 
+  /// Replaces those dropout probabilities of the configuration that are given.
+  void set_dropout(std::optional<double> hidden, std::optional<double> attention_probs,
+                   std::optional<double> classifier);
+
   /// Compute the last layer for the [CLS] rows only where nothing else is asked for (equal results, less
   /// work).
   void set_last_layer_cls_only(bool enabled) { last_layer_cls_only_ = enabled; }

@@ -66,7 +66,7 @@ class StrictParser {
 
   json parse() {
     if (const auto offset = first_invalid_utf8(text_)) {
-      reached_ = text_.data() + *offset;
+      reached_ = text_.data() + *offset + 1;
       complain("not UTF-8 (byte {:#04x} at offset {})", static_cast<unsigned char>(text_[*offset]), *offset);
     }
     const char* end = text_.data() + text_.size();
@@ -115,7 +115,9 @@ class StrictParser {
 
   template <typename... Args>
   [[noreturn]] void complain(fmt::format_string<Args...> format, Args&&... args) const {
-    const auto line = 1 + std::count(text_.data(), reached_, '\n');
+    // The last byte taken is the one that was not expected; it may be the end of the line.
+    const char* last = reached_ == text_.data() ? reached_ : reached_ - 1;
+    const auto line = 1 + std::count(text_.data(), last, '\n');
     fail(kind_, "{}, line {}: {}", where_, line, fmt::format(format, std::forward<Args>(args)...));
   }
 

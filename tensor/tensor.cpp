@@ -146,8 +146,7 @@ void Tensor::copy_from(const Tensor& source) {
 }
 
 MatrixRef::MatrixRef(const Tensor& tensor) : data(tensor.raw_data()), dtype(tensor.dtype()) {
-  check(tensor.shape().rank() > 0, "matrix: a tensor without dimensions is not a matrix");
-  cols = tensor.shape().back();
+  cols = tensor.shape().rank() > 0 ? tensor.shape().back() : 1;
   rows = 1;
   for (int dim = 0; dim + 1 < tensor.shape().rank(); ++dim) rows *= tensor.size(dim);
   ld = cols;

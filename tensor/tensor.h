@@ -128,7 +128,7 @@ struct MatrixRef {
   int64_t rows = 0, cols = 0, ld = 0;
 
   MatrixRef() = default;
-  /// The whole tensor as [numel / last, last].
+  /// The whole tensor as [numel / last, last]; a scalar as [1, 1].
   MatrixRef(const Tensor& tensor);  // NOLINT(google-explicit-constructor): a tensor is a matrix
   /// Columns [begin, end).
   MatrixRef columns(int64_t begin, int64_t end) const;

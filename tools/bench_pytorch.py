@@ -2,12 +2,13 @@
 
     python tools/bench_pytorch.py --shapes tiny,minilm --methods full,layernorm --settings default,malloc
 
-prints one JSON object per case, with the keys of `normtune bench --json`: ms_per_step (median), tokens_per_second
-(real tokens, not padding), peak_rss_bytes. Every case runs in a process of its own; its first step is discarded.
+prints one JSON object per case, with the keys of `normtune bench --json`: ms_per_step (median over the steps),
+tokens_per_second (real tokens, not padding; by the median pass over all batches), peak_rss_bytes. Every case runs in a
+process of its own; its first pass is discarded.
 
 A step is forward, loss, backward, clipping, AdamW, on random tokens. Batches are padded to their longest sequence:
-`--batch` sequences of `--seq` tokens, or of the lengths in `--lengths FILE` (numbers between blanks or line ends),
-`--batch` of them at a time in file order, over and over.
+one batch of `--batch` sequences of `--seq` tokens, or the lengths in `--lengths FILE` (one per line), `--batch` of them
+at a time in file order.
 
 Settings: default (eager attention), sdpa (scaled_dot_product_attention), malloc and sdpa-malloc (the same with glibc
 told to keep freed memory: MALLOC_TRIM_THRESHOLD_ and MALLOC_MMAP_THRESHOLD_ of 8 GiB).
@@ -105,18 +106,20 @@ def length_batches(args):
     if not args.lengths:
         return [[args.seq] * args.batch]
     with open(args.lengths) as file:
-        lengths = [int(word) for word in file.read().split()]
-    batches = [lengths[i : i + args.batch] for i in range(0, len(lengths), args.batch)]
-    return [batch for batch in batches if len(batch) == args.batch]
+        lengths = [int(line) for line in file]
+    return [lengths[i : i + args.batch] for i in range(0, len(lengths), args.batch)]
 
 
-def train_step(model, optimizer, parameters, batch):
+def timed_step(model, optimizer, parameters, batch):
+    """Seconds of one training step."""
     import torch
 
+    begin = time.perf_counter()
     model(**batch).loss.backward()
     torch.nn.utils.clip_grad_norm_(parameters, 1.0)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
+    return time.perf_counter() - begin
 
 
 def peak_rss_bytes():
@@ -137,25 +140,21 @@ def measure(args, case):
     all_lengths = length_batches(args)
     batches = [make_batch(lengths) for lengths in all_lengths]
 
-    seconds = []
-    num_steps = 1 + max(args.steps, len(batches) if len(batches) > 1 else 0)
-    for step in range(num_steps):
-        begin = time.perf_counter()
-        train_step(model, optimizer, parameters, batches[step % len(batches)])
-        seconds.append(time.perf_counter() - begin)
-    tokens = sum(sum(all_lengths[step % len(batches)]) for step in range(1, num_steps))
-    step_ms = statistics.median(seconds[1:]) * 1e3
-    rate = args.batch * args.seq / (step_ms / 1e3) if not args.lengths else tokens / sum(seconds[1:])
+    passes = []  # seconds of each step
+    for _ in range(1 + args.repeats):
+        passes.append([timed_step(model, optimizer, parameters, batch) for batch in batches])
+    passes = passes[1:]
     return {**case, "batch": args.batch, "seq": None if args.lengths else args.seq, "lengths": args.lengths,
-            "dropout": args.dropout, "num_threads": args.num_threads, "steps": num_steps - 1,
-            "trainable_parameters": sum(p.numel() for p in parameters), "ms_per_step": step_ms,
-            "tokens_per_second": rate, "peak_rss_bytes": peak_rss_bytes(),
-            "import_rss_bytes": rss_of_imports, "torch": torch.__version__}
+            "dropout": args.dropout, "num_threads": args.num_threads, "repeats": args.repeats,
+            "trainable_parameters": sum(p.numel() for p in parameters),
+            "ms_per_step": statistics.median(sum(passes, [])) * 1e3,
+            "tokens_per_second": sum(sum(all_lengths, [])) / statistics.median(map(sum, passes)),
+            "peak_rss_bytes": peak_rss_bytes(), "import_rss_bytes": rss_of_imports, "torch": torch.__version__}
 
 
 def run_in_own_process(args, case):
     command = [sys.executable, os.path.abspath(__file__), "--one_case", json.dumps(case)]
-    for option in ("batch", "seq", "steps", "dropout", "num_threads"):
+    for option in ("batch", "seq", "repeats", "dropout", "num_threads"):
         command += [f"--{option}", str(getattr(args, option))]
     if args.lengths:
         command += ["--lengths", args.lengths]
@@ -181,7 +180,7 @@ def add_options(parser):
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--seq", type=int, default=128)
     parser.add_argument("--lengths", help="file of sequence lengths instead of --seq")
-    parser.add_argument("--steps", type=int, default=5, help="measured steps; one more is made before them")
+    parser.add_argument("--repeats", type=int, default=5, help="timed passes over the batches, after one before")
     parser.add_argument("--dropout", type=float, default=0.1)
     parser.add_argument("--num_threads", type=int, default=os.cpu_count())
 

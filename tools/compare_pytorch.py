@@ -103,7 +103,7 @@ def document(args, rows):
 {datetime.date.today().isoformat()}, {processor()}, {args.num_threads} threads; PyTorch {torch.__version__}, transformers
 {transformers.__version__}; {version.splitlines()[0] if version else "normtune"}.
 
-float32, {batch}, dropout {args.dropout}; medians of {args.rounds} alternating rounds of {args.steps} steps each. A step is
+float32, {batch}, dropout {args.dropout}; medians of {args.rounds} alternating rounds of {args.repeats} passes each. A step is
 forward, loss, backward, clipping and AdamW. Speed is the ratio of tokens per second (padding does not count); above 1
 normtune is faster. "All rows" computes the last layer for all tokens, as PyTorch does; normtune otherwise computes it
 for the [CLS] rows alone, with equal results. "Fastest" is the best of PyTorch's settings {args.settings}

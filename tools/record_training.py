@@ -18,7 +18,10 @@ import oracle
 
 SIZES = dict(vocab_size=40, hidden_size=24, num_hidden_layers=2, num_attention_heads=3, intermediate_size=32,
              max_position_embeddings=16, num_labels=3)
-LENGTHS = [5, 9, 3, 12, 7, 16, 2, 8, 11, 4, 6, 10, 1, 13, 5, 9, 15, 3, 8, 7, 14, 6]  # 22 examples
+SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+# Words of the first and of the second text of each of 22 examples.
+WORDS = [(2, 1), (4, 2), (1, 0), (5, 4), (3, 1), (6, 7), (1, 1), (2, 3), (4, 4), (1, 2), (2, 1), (7, 0), (1, 1),
+         (5, 5), (3, 2), (2, 4), (8, 5), (1, 3), (4, 1), (2, 2), (6, 5), (3, 3)]
 ADAPTER_NAME = "normtune"
 
 COMMON = dict(method="full", optim="adamw_torch", learning_rate=1e-3, weight_decay=0.01, adam_beta1=0.9,
@@ -72,6 +75,38 @@ class AdamWHF(torch.optim.Optimizer):
         parameter.addcdiv_(state["m"], state["v"].sqrt().add_(group["eps"]), value=-step_size)
         if group["weight_decay"] > 0:
             parameter.add_(parameter, alpha=-group["lr"] * group["weight_decay"])
+
+
+def vocabulary():
+    """Token of each id: the special ones, then the words w5, w6, ..."""
+    return SPECIAL_TOKENS + [f"w{i}" for i in range(len(SPECIAL_TOKENS), SIZES["vocab_size"])]
+
+
+def make_texts():
+    """Pairs of random words, with a literal [PAD] once in a while, which stays an ordinary token of the sequence."""
+    count = sum(first + second for first, second in WORDS)
+    fractions = iter((oracle.generated_uniform("training.words", count) + 1) / 2)
+
+    def text(num_words):
+        ids = [int(next(fractions) * SIZES["vocab_size"]) for _ in range(num_words)]
+        return " ".join(f"w{i}" if i >= len(SPECIAL_TOKENS) else "[PAD]" for i in ids)
+
+    labels = np.floor((oracle.generated_uniform("training.labels", len(WORDS)) + 1) / 2 * SIZES["num_labels"])
+    return [{"sentence1": text(first), "sentence2": text(second), "label": int(label)}
+            for (first, second), label in zip(WORDS, labels)]
+
+
+def tokenize(texts):
+    """[CLS] A [SEP] B [SEP], types 0 up to the first [SEP]."""
+    ids, types, lengths = [], [], []
+    index = {token: i for i, token in enumerate(vocabulary())}
+    for example in texts:
+        first = ["[CLS]", *example["sentence1"].split(), "[SEP]"]
+        second = [*example["sentence2"].split(), "[SEP]"]
+        ids += [index[token] for token in first + second]
+        types += [0] * len(first) + [1] * len(second)
+        lengths.append(len(first + second))
+    return oracle.PackedBatch(ids, types, lengths)
 
 
 def is_trainable(name, method):
@@ -194,12 +229,14 @@ def main():
     args = parser.parse_args()
     torch.set_num_threads(1)
     config = oracle.bert_config(**SIZES)
-    batch = oracle.random_batch("training", LENGTHS, config)
-    labels = np.floor((oracle.generated_uniform("training.labels", len(batch)) + 1) / 2 * 3).astype(np.int64)
+    texts = make_texts()
+    batch = tokenize(texts)
+    labels = np.array([example["label"] for example in texts], dtype=np.int64)
     for name, changes in RUNS.items():
         options = {**COMMON, **changes}
         weights, log = train(name, batch, labels, options)
-        oracle.save(args.output_dir, name, config, {"kind": "training", "options": options},
+        description = {"kind": "training", "options": options, "texts": texts, "vocabulary": vocabulary()}
+        oracle.save(args.output_dir, name, config, description,
                     {**batch.tensors(), "labels": labels, **log,
                      **{"weight." + n: w for n, w in weights.items()}})
 

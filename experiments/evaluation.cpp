@@ -1,0 +1,103 @@
+#include "experiments/evaluation.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <numeric>
+
+namespace normtune {
+
+namespace {
+
+/// -log softmax(logits)[label], with the largest logit subtracted first.
+double cross_entropy(std::span<const double> logits, int32_t label) {
+  const double largest = *std::max_element(logits.begin(), logits.end());
+  double sum = 0;
+  for (const double logit : logits) sum += std::exp(logit - largest);
+  return std::log(sum) + largest - logits[static_cast<size_t>(label)];
+}
+
+double example_loss(const Dataset& dataset, size_t index, std::span<const double> logits) {
+  const Example& example = dataset.examples[index];
+  if (dataset.regression) return (logits[0] - example.target) * (logits[0] - example.target);
+  if (example.label < 0) return std::numeric_limits<double>::quiet_NaN();
+  return cross_entropy(logits, example.label);
+}
+
+nlohmann::ordered_json number_or_null(double value) {
+  return std::isfinite(value) ? nlohmann::ordered_json(value) : nlohmann::ordered_json();
+}
+
+}  // namespace
+
+std::optional<std::vector<double>> compute_logits(const Bert& model, const TokenizedDataset& data,
+                                                  int64_t batch_size, const EvaluationProgress& progress) {
+  const NoGradGuard no_grad;
+  std::vector<double> logits;
+  std::vector<int64_t> indices;
+  for (int64_t begin = 0; begin < data.size(); begin += batch_size) {
+    if (progress && !progress(begin)) return std::nullopt;
+    indices.resize(static_cast<size_t>(std::min(batch_size, data.size() - begin)));
+    std::iota(indices.begin(), indices.end(), begin);
+    const Variable output = model.classify(data.batch(indices, model.device()), {.training = false});
+    const std::vector<double> rows = output.tensor().to(DType::float64).to_vector<double>();
+    logits.insert(logits.end(), rows.begin(), rows.end());
+  }
+  return logits;
+}
+
+double mean_loss(const Dataset& dataset, std::span<const double> logits) {
+  const size_t num_examples = dataset.examples.size();
+  const size_t num_labels = logits.size() / num_examples;
+  double sum = 0;
+  for (size_t i = 0; i < num_examples; ++i) {
+    sum += example_loss(dataset, i, logits.subspan(i * num_labels, num_labels));
+  }
+  return sum / static_cast<double>(num_examples);
+}
+
+std::optional<Evaluation> evaluate(const Bert& model, const Task& task,
+                                   std::span<const EvaluationSplit> splits, int64_t batch_size,
+                                   const EvaluationProgress& progress) {
+  const auto start = std::chrono::steady_clock::now();
+  Evaluation evaluation;
+  std::vector<Metrics> metrics;
+  int64_t num_done = 0;  // examples of the splits before
+  for (const EvaluationSplit& split : splits) {
+    std::optional<std::vector<double>> logits =
+        compute_logits(model, split.tokens, batch_size,
+                       [&](int64_t done) { return !progress || progress(num_done + done); });
+    if (!logits) return std::nullopt;
+    evaluation.losses.push_back(mean_loss(split.dataset, *logits));
+    metrics.push_back(compute_metrics(task, split.dataset, *logits));
+    evaluation.logits.push_back(std::move(*logits));
+    num_done += split.tokens.size();
+  }
+  evaluation.metrics = merge_metrics(metrics);
+  evaluation.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return evaluation;
+}
+
+nlohmann::ordered_json evaluation_results(std::span<const EvaluationSplit> splits,
+                                          const Evaluation& evaluation, int64_t batch_size) {
+  nlohmann::ordered_json results;
+  int64_t num_examples = 0, num_batches = 0;
+  for (size_t i = 0; i < splits.size(); ++i) {
+    const int64_t size = splits[i].tokens.size();
+    results["eval_loss" + metric_suffix(splits[i].dataset)] = number_or_null(evaluation.losses[i]);
+    results["eval_samples" + metric_suffix(splits[i].dataset)] = size;
+    num_examples += size;
+    num_batches += (size + batch_size - 1) / batch_size;
+  }
+  for (const auto& [name, value] : evaluation.metrics.values) {
+    results["eval_" + name] = value ? number_or_null(*value) : nlohmann::ordered_json();
+  }
+  results["eval_runtime"] = evaluation.seconds;
+  results["eval_samples_per_second"] = static_cast<double>(num_examples) / evaluation.seconds;
+  results["eval_steps_per_second"] = static_cast<double>(num_batches) / evaluation.seconds;
+  return results;
+}
+
+}  // namespace normtune

@@ -1,0 +1,125 @@
+#include "experiments/run_folder.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <string>
+#include <string_view>
+
+#include "experiments/atomic_folder.h"
+#include "experiments/checkpoint_folder.h"
+#include "tensor/error.h"
+
+namespace normtune {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr const char* lock_name = ".lock";
+
+/// Everything that a run writes beside its checkpoints and event files.
+constexpr std::array<std::string_view, 16> run_file_names = {"config.json",
+                                                             "model.safetensors",
+                                                             "vocab.txt",
+                                                             "tokenizer.json",
+                                                             "tokenizer_config.json",
+                                                             "special_tokens_map.json",
+                                                             "adapterhub",
+                                                             "peft",
+                                                             "best",
+                                                             "metrics.jsonl",
+                                                             "trainer_state.json",
+                                                             "all_results.json",
+                                                             "train_results.json",
+                                                             "eval_results.json",
+                                                             "predictions.jsonl",
+                                                             "predictions_mm.jsonl"};
+
+bool is_run_file(std::string_view name) {
+  if (name.starts_with("events.out.tfevents.")) return true;
+  constexpr std::string_view suffix = temporary_suffix;
+  if (name.ends_with(suffix)) name.remove_suffix(suffix.size());
+  return checkpoint_step(name) ||
+         std::find(run_file_names.begin(), run_file_names.end(), name) != run_file_names.end();
+}
+
+void make_folder(const fs::path& path) {
+  std::error_code error;
+  if (fs::exists(path, error) && !fs::is_directory(path, error)) {
+    fail(ErrorKind::write, "output folder {}: is a file; choose another --output_dir", path.string());
+  }
+  fs::create_directories(path, error);
+  if (error) fail(ErrorKind::write, "output folder {}: cannot make it: {}", path.string(), error.message());
+}
+
+/// What the process that holds the lock wrote about itself.
+std::string lock_owner(int descriptor) {
+  std::array<char, 64> text{};
+  const ssize_t count = ::pread(descriptor, text.data(), text.size() - 1, 0);
+  return count > 0 ? std::string(text.data(), static_cast<size_t>(count)) : "unknown";
+}
+
+/// For the message of the next process only: a full disk that refuses it does not weaken the lock.
+void write_lock_owner(int descriptor) {
+  const std::string owner = fmt::format("process {}", ::getpid());
+  if (::ftruncate(descriptor, 0) != 0) return;
+  [[maybe_unused]] const ssize_t count = ::pwrite(descriptor, owner.data(), owner.size(), 0);
+}
+
+}  // namespace
+
+FolderLock::FolderLock(const fs::path& folder) {
+  make_folder(folder);
+  const fs::path file = folder / lock_name;
+  descriptor_ = ::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+  if (descriptor_ < 0) fail(ErrorKind::write, "{}: cannot write: {}", file.string(), std::strerror(errno));
+  if (::flock(descriptor_, LOCK_EX | LOCK_NB) == 0) {
+    write_lock_owner(descriptor_);
+    return;
+  }
+  const int error_number = errno;
+  const std::string owner = lock_owner(descriptor_);
+  ::close(descriptor_);
+  if (error_number != EWOULDBLOCK) {
+    fail(ErrorKind::write, "{}: cannot lock: {}", file.string(), std::strerror(error_number));
+  }
+  fail(ErrorKind::write,
+       "output folder {}: in use by a running process ({}); wait for it or choose another --output_dir",
+       folder.string(), owner);
+}
+
+FolderLock::~FolderLock() {
+  ::close(descriptor_);
+}
+
+bool is_empty_run_folder(const fs::path& folder) {
+  std::error_code error;
+  if (!fs::exists(folder, error)) return true;
+  return std::all_of(fs::directory_iterator(folder), fs::directory_iterator(),
+                     [](const fs::directory_entry& entry) { return entry.path().filename() == lock_name; });
+}
+
+void require_empty_run_folder(const fs::path& folder) {
+  if (is_empty_run_folder(folder)) return;
+  fail(ErrorKind::usage,
+       "output folder {}: is not empty; use --overwrite_output_dir to replace the run in it, "
+       "--resume_from_checkpoint to continue it, or another --output_dir",
+       folder.string());
+}
+
+void remove_run_files(const fs::path& folder) {
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
+    if (!is_run_file(entry.path().filename().string())) continue;
+    std::error_code error;
+    fs::remove_all(entry.path(), error);
+    if (error) fail(ErrorKind::write, "{}: cannot remove: {}", entry.path().string(), error.message());
+  }
+}
+
+}  // namespace normtune

@@ -1,0 +1,164 @@
+#include "experiments/trainer.h"
+
+#include <chrono>
+#include <cmath>
+
+#include "experiments/atomic_folder.h"
+#include "experiments/interrupt.h"
+#include "experiments/step_work.h"
+
+namespace normtune {
+
+namespace fs = std::filesystem;
+using nlohmann::ordered_json;
+
+Trainer::Trainer(Bert& model, const TokenizedDataset& data, Optimizer& optimizer, DataOrder order,
+                 TrainerSettings settings, TrainingJob& job, RunLog& log, fs::path run_folder,
+                 ProgressOutput progress)
+    : model_(model),
+      data_(data),
+      optimizer_(optimizer),
+      order_(std::move(order)),
+      settings_(settings),
+      job_(job),
+      log_(log),
+      run_folder_(std::move(run_folder)),
+      progress_output_(std::move(progress)) {}
+
+double Trainer::epoch() const {
+  return static_cast<double>(state_.step) / static_cast<double>(order_.plan().updates_per_epoch());
+}
+
+bool Trainer::is_due(const Interval& interval) const {
+  if (state_.step == 0 || interval.kind == Interval::Kind::no) return false;
+  if (interval.kind == Interval::Kind::steps) return state_.step % interval.steps == 0;
+  return state_.step % order_.plan().updates_per_epoch() == 0 || state_.step == total_updates();
+}
+
+bool Trainer::should_stop_early() const {
+  return settings_.early_stopping_patience &&
+         state_.evaluations_without_gain >= *settings_.early_stopping_patience;
+}
+
+TrainingEnd Trainer::run() {
+  progress_.emplace("Training", total_updates(), "step", progress_output_, state_.step);
+  // A run that was interrupted before the evaluation of its last step owes it.
+  bool finished = finish_step();
+  while (finished && state_.step < total_updates() && !should_stop_early()) {
+    take_step();
+    finished = finish_step();
+  }
+  progress_->finish();
+  if (!finished) return TrainingEnd::interrupted;
+  return state_.step < total_updates() ? TrainingEnd::stopped_early : TrainingEnd::finished;
+}
+
+void Trainer::take_step() {
+  const auto start = std::chrono::steady_clock::now();
+  const double lr = settings_.learning_rate * settings_.schedule.factor(state_.step);
+  const std::span<const int64_t> examples = order_.update_examples(state_.step);
+  const UpdateResult result =
+      run_update(model_, data_, optimizer_, examples, state_.step, lr, settings_.update);
+  const std::chrono::duration<double, std::milli> time = std::chrono::steady_clock::now() - start;
+  step_milliseconds_.push_back(time.count());
+  milliseconds_since_log_ += time.count();
+  tokens_since_log_ += result.num_tokens;
+  ++state_.step;
+  state_.evaluated = false;
+  state_.loss_sum += result.loss;
+  ++state_.loss_count;
+  state_.total_loss += result.loss;
+  state_.total_flos += needed_step_flops(model_, data_.lengths(examples));
+  progress_->update(state_.step, fmt::format("loss {:.4g}", result.loss));
+  if (state_.step % settings_.logging_steps == 0) write_step_line(lr, result.gradient_norm);
+}
+
+void Trainer::write_step_line(double lr, double gradient_norm) {
+  const double loss = state_.loss_sum / static_cast<double>(state_.loss_count);
+  log_.write_step(
+      {{"step", state_.step},
+       {"epoch", epoch()},
+       {"loss", loss},
+       {"learning_rate", lr},
+       {"grad_norm", gradient_norm}},
+      {{"tokens_per_second", static_cast<double>(tokens_since_log_) / milliseconds_since_log_ * 1e3}},
+      state_.log_history);
+  state_.loss_sum = 0;
+  state_.loss_count = 0;
+  milliseconds_since_log_ = 0;
+  tokens_since_log_ = 0;
+}
+
+/// What is due after a step. False if a signal asks to stop: the state is in a checkpoint then.
+bool Trainer::finish_step() {
+  if (!state_.evaluated) {
+    if (is_due(settings_.eval) && !evaluate()) return false;
+    state_.evaluated = true;
+    if (is_due(settings_.save)) save_scheduled_checkpoint();
+  }
+  return InterruptGuard::signal() == 0;
+}
+
+bool Trainer::evaluate() {
+  const std::optional<ScoredEvaluation> evaluation = job_.evaluate([&](int64_t done) {
+    progress_->update(state_.step, fmt::format("evaluating, {} examples", done));
+    return InterruptGuard::signal() == 0;
+  });
+  if (!evaluation) return false;
+  ordered_json line = {{"step", state_.step}, {"epoch", epoch()}};
+  line.update(evaluation->results);
+  log_.write_evaluation(line, state_.log_history);
+  std::string text = fmt::format("step {}:", state_.step);
+  for (const auto& [key, value] : evaluation->results.items()) {
+    if (value.is_number_float() && !key.ends_with("_per_second") && key != "eval_runtime")
+      text += fmt::format(" {} {:.4g}", key, value.get<double>());
+  }
+  progress_->message(text);
+  note_score(evaluation->score);
+  return true;
+}
+
+void Trainer::note_score(std::optional<double> score) {
+  const bool better = !state_.best_step || (score && (!state_.best_score || *score > *state_.best_score));
+  if (!better) {
+    ++state_.evaluations_without_gain;
+    return;
+  }
+  job_.save_best();
+  state_.best_score = score;
+  state_.best_step = state_.step;
+  state_.evaluations_without_gain = 0;
+}
+
+void Trainer::save_scheduled_checkpoint() {
+  // Written before the checkpoint is: killed in between, the run goes on from an earlier one, which takes the
+  // line out; the other way round, the line would be lost.
+  log_.write("checkpoint", {{"step", state_.step}, {"path", checkpoint_path("", state_.step).string()}});
+  save_checkpoint();
+}
+
+fs::path Trainer::save_checkpoint() {
+  const fs::path path = checkpoint_path(run_folder_, state_.step);
+  AtomicFolder folder(path);
+  job_.save_model(folder.temporary());
+  write_training_state(folder.temporary(), state_, optimizer_);
+  write_trainer_state(trainer_state(), folder.temporary() / "trainer_state.json");
+  folder.commit();
+  remove_old_checkpoints(run_folder_, settings_.save_total_limit);
+  return path;
+}
+
+TrainerState Trainer::trainer_state() const {
+  const double updates_per_epoch = static_cast<double>(order_.plan().updates_per_epoch());
+  TrainerState state{.epoch = epoch(),
+                     .global_step = state_.step,
+                     .max_steps = total_updates(),
+                     .num_train_epochs = std::ceil(static_cast<double>(total_updates()) / updates_per_epoch),
+                     .total_flos = state_.total_flos,
+                     .best_metric = state_.best_score,
+                     .log_history = state_.log_history};
+  if (state_.best_step) state.best_model_checkpoint = "best";
+  return state;
+}
+
+}  // namespace normtune

@@ -1,0 +1,108 @@
+#pragma once
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <vector>
+
+#include "experiments/checkpoint_folder.h"
+#include "experiments/data_order.h"
+#include "experiments/evaluation.h"
+#include "experiments/progress.h"
+#include "experiments/run_log.h"
+#include "experiments/trainer_state.h"
+#include "experiments/update.h"
+#include "nn/lr_schedule.h"
+
+namespace normtune {
+
+/// When something is done: at the end of each epoch (and of the run), every n updates, or not at all.
+struct Interval {
+  enum class Kind { epoch, steps, no };
+  Kind kind = Kind::epoch;
+  int64_t steps = 0;
+};
+
+struct TrainerSettings {
+  double learning_rate = 5e-5;
+  LearningRateSchedule schedule;  ///< its total_steps is the number of updates of the run
+  UpdateSettings update;
+  int64_t logging_steps = 10;
+  Interval eval, save;
+  int64_t save_total_limit = 1;
+  std::optional<int64_t> early_stopping_patience;
+};
+
+/// An evaluation as the trainer sees it.
+struct ScoredEvaluation {
+  nlohmann::ordered_json results;  ///< eval_loss, eval_accuracy, ...
+  std::optional<double> score;     ///< none counts as the worst
+};
+
+/// What the trainer asks of the job around it.
+class TrainingJob {
+ public:
+  virtual ~TrainingJob() = default;
+  /// Nothing if `progress` stopped it.
+  virtual std::optional<ScoredEvaluation> evaluate(const EvaluationProgress& progress) = 0;
+  /// Writes the model as it is now into a folder.
+  virtual void save_model(const std::filesystem::path& folder) = 0;
+  /// The model as it is now has the best score so far: keep it.
+  virtual void save_best() = 0;
+};
+
+enum class TrainingEnd { finished, stopped_early, interrupted };
+
+/// The training loop: updates in the order of the data, and at their times a line of the log, an evaluation,
+/// a checkpoint. All that the future depends on is in state(), the trainable tensors and the optimiser; so a
+/// run that is continued from a checkpoint takes the same steps as one that was never interrupted.
+class Trainer {
+ public:
+  Trainer(Bert& model, const TokenizedDataset& data, Optimizer& optimizer, DataOrder order,
+          TrainerSettings settings, TrainingJob& job, RunLog& log, std::filesystem::path run_folder,
+          ProgressOutput progress);
+
+  /// Goes on from a checkpoint's state; its tensors are in place already.
+  void restore(TrainingState state) { state_ = std::move(state); }
+  TrainingState& state() { return state_; }
+  const TrainingState& state() const { return state_; }
+
+  /// Trains until the last update, until the score stops rising, or until a signal (see InterruptGuard).
+  TrainingEnd run();
+
+  /// Writes checkpoint-<step> as a whole, and removes old ones beyond the limit. Returns its path.
+  std::filesystem::path save_checkpoint();
+  /// trainer_state.json of this moment.
+  TrainerState trainer_state() const;
+  double epoch() const;
+  /// Wall time of each update of this process, in milliseconds.
+  const std::vector<double>& step_milliseconds() const { return step_milliseconds_; }
+
+ private:
+  int64_t total_updates() const { return settings_.schedule.total_steps; }
+  bool is_due(const Interval& interval) const;
+  bool should_stop_early() const;
+  void take_step();
+  void write_step_line(double lr, double gradient_norm);
+  bool finish_step();
+  bool evaluate();
+  void note_score(std::optional<double> score);
+  void save_scheduled_checkpoint();
+
+  Bert& model_;
+  const TokenizedDataset& data_;
+  Optimizer& optimizer_;
+  DataOrder order_;
+  TrainerSettings settings_;
+  TrainingJob& job_;
+  RunLog& log_;
+  std::filesystem::path run_folder_;
+  ProgressOutput progress_output_;
+  std::optional<Progress> progress_;
+  TrainingState state_;
+  std::vector<double> step_milliseconds_;
+  double milliseconds_since_log_ = 0;
+  int64_t tokens_since_log_ = 0;
+};
+
+}  // namespace normtune

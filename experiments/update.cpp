@@ -1,0 +1,88 @@
+#include "experiments/update.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "autograd/cross_entropy_loss.h"
+#include "autograd/mse_loss.h"
+
+namespace normtune {
+
+namespace {
+
+/// "examples 3, 17, 42 of the training rows (counted from 0)", not more than a screen line of them.
+std::string name_examples(std::span<const int64_t> examples) {
+  constexpr size_t most = 32;
+  const auto shown = examples.first(std::min(most, examples.size()));
+  const std::string rest =
+      examples.size() > most ? fmt::format(" and {} more", examples.size() - most) : std::string();
+  return fmt::format("training examples {}{} (counted from 0)", fmt::join(shown, ", "), rest);
+}
+
+constexpr const char* numeric_advice =
+    "a smaller --learning_rate may help; checkpoints written before are good";
+
+/// The first parameter with a value that is not finite; empty if there is none.
+std::string first_nonfinite_parameter(const Bert& model) {
+  for (const Parameter& parameter : model.parameters()) {
+    const Tensor& tensor = parameter.variable.tensor();
+    if (!std::isfinite(tensor.backend().squared_norm(tensor, nullptr))) return parameter.name;
+  }
+  return "";
+}
+
+[[noreturn]] void fail_at_loss(const Bert& model, double loss, std::span<const int64_t> examples,
+                               int64_t update) {
+  const std::string parameter = first_nonfinite_parameter(model);
+  const std::string tensor =
+      parameter.empty() ? "'logits' (all weights are finite)" : fmt::format("'{}'", parameter);
+  fail(ErrorKind::numeric, "step {}: the loss is {}, tensor {} is not finite, on {}; {}", update + 1, loss,
+       tensor, name_examples(examples), numeric_advice);
+}
+
+[[noreturn]] void fail_at_gradient(const Optimizer& optimizer, std::span<const int64_t> examples,
+                                   int64_t update) {
+  fail(ErrorKind::numeric, "step {}: the gradient of tensor '{}' is not finite, on {}; {}", update + 1,
+       optimizer.first_nonfinite_gradient(), name_examples(examples), numeric_advice);
+}
+
+/// Adds the gradient of scale * (sum of the examples' losses); returns that value.
+double accumulate_gradient(const Bert& model, const TokenizedDataset& data, const PackedBatch& batch,
+                           std::span<const int64_t> examples, double scale, const ForwardContext& context) {
+  const Variable logits = model.classify(batch, context);
+  const Tensor labels = data.labels(examples, logits.dtype(), logits.device());
+  const Variable loss =
+      data.regression() ? mse_loss(logits, labels, scale) : cross_entropy_loss(logits, labels, scale);
+  const double value = loss.tensor().item();
+  if (!std::isfinite(value)) fail_at_loss(model, value, examples, context.step);
+  loss.backward();
+  return value;
+}
+
+}  // namespace
+
+UpdateResult run_update(const Bert& model, const TokenizedDataset& data, Optimizer& optimizer,
+                        std::span<const int64_t> examples, int64_t update, double lr,
+                        const UpdateSettings& settings) {
+  const ForwardContext context{.training = true, .dropout_seed = settings.dropout_seed, .step = update};
+  const double scale = 1.0 / static_cast<double>(examples.size());
+  const auto batch_size = static_cast<size_t>(settings.batch_size);
+  UpdateResult result;
+  optimizer.zero_grad();
+  for (size_t begin = 0; begin < examples.size(); begin += batch_size) {
+    const auto part = examples.subspan(begin, std::min(batch_size, examples.size() - begin));
+    const PackedBatch batch = data.batch(part, model.device());
+    result.loss += accumulate_gradient(model, data, batch, part, scale, context);
+    result.num_tokens += batch.total_tokens;
+  }
+  result.gradient_norm = optimizer.gradient_norm();
+  if (!std::isfinite(result.gradient_norm)) fail_at_gradient(optimizer, examples, update);
+  const double clip = settings.max_grad_norm > 0
+                          ? std::min(1.0, settings.max_grad_norm / (result.gradient_norm + 1e-6))
+                          : 1.0;
+  optimizer.step(lr, clip);
+  optimizer.zero_grad();
+  return result;
+}
+
+}  // namespace normtune

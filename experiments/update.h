@@ -1,0 +1,33 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "experiments/tokenized_dataset.h"
+#include "nn/bert.h"
+#include "nn/optimizer.h"
+
+namespace normtune {
+
+struct UpdateSettings {
+  int64_t batch_size = 8;    ///< examples that go through the model at once
+  double max_grad_norm = 1;  ///< 0: no clipping
+  uint64_t dropout_seed = 42;
+};
+
+struct UpdateResult {
+  double loss = 0;           ///< mean over the examples
+  double gradient_norm = 0;  ///< before clipping
+  int64_t num_tokens = 0;
+};
+
+/// One optimiser step on `examples`. The gradient is that of their mean loss, however they are cut into
+/// batches. It is clipped as PyTorch's clip_grad_norm_ does: times min(1, max_grad_norm / (norm + 1e-6)), the
+/// norm taken over all trainable elements. `update` counts from 0 and keys the dropout masks.
+/// Throws Error(numeric), before anything moves, if the loss or a gradient is not finite; the message names
+/// the step (update + 1), the tensor and the examples.
+UpdateResult run_update(const Bert& model, const TokenizedDataset& data, Optimizer& optimizer,
+                        std::span<const int64_t> examples, int64_t update, double lr,
+                        const UpdateSettings& settings);
+
+}  // namespace normtune

@@ -1,0 +1,173 @@
+#include "op_cases.h"
+
+#include <omp.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <regex>
+#include <set>
+
+#include "autograd/gradcheck.h"
+#include "autograd/multiply.h"
+#include "autograd/sum.h"
+
+using namespace normtune;
+using namespace normtune::test;
+
+namespace {
+
+/// Output and gradients of one forward and backward pass with a randomly weighted sum as loss.
+struct Pass {
+  std::vector<double> output;
+  Shape output_shape;
+  std::vector<std::vector<double>> gradients;  // empty if the output requires none
+};
+
+Pass run(const OpFunction& function, const std::vector<Tensor>& inputs, DType dtype) {
+  std::vector<Variable> leaves;
+  for (const Tensor& input : inputs) leaves.emplace_back(input.to(dtype), /*requires_grad=*/true);
+  const Variable output = function(leaves);
+  Pass pass{values_of(output.tensor()), output.shape(), {}};
+  if (!output.requires_grad()) return pass;
+  sum(multiply(output, Variable(random_tensor(output.shape(), 99, dtype)))).backward();
+  for (const Variable& leaf : leaves) pass.gradients.push_back(values_of(leaf.grad()));
+  return pass;
+}
+
+std::vector<Tensor> rounded_to_float32(const std::vector<Tensor>& inputs) {
+  std::vector<Tensor> rounded;
+  for (const Tensor& input : inputs) rounded.push_back(input.to(DType::float32).to(DType::float64));
+  return rounded;
+}
+
+/// Runs `check` on each case, with its name in the message of a failure.
+template <typename Function>
+void for_each_case(Function&& check) {
+  for (const OpCase& op_case : op_cases()) {
+    BOOST_TEST_CONTEXT(op_case.op << ", " << op_case.variant) {
+      check(op_case);
+    }
+  }
+}
+
+/// The names of the functions that return a Variable, as the headers of autograd/ declare them.
+std::set<std::string> public_ops() {
+  std::set<std::string> ops;
+  const std::regex declaration(R"(^Variable (\w+)\()");
+  for (const auto& file : std::filesystem::directory_iterator(NORMTUNE_TEST_FILES "/../../autograd")) {
+    if (file.path().extension() != ".h" || file.path().filename() == "variable.h") continue;
+    std::ifstream stream(file.path());
+    for (std::string line; std::getline(stream, line);) {
+      std::smatch match;
+      if (std::regex_search(line, match, declaration)) ops.insert(match[1]);
+    }
+  }
+  return ops;
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_SUITE(op_cases)
+
+BOOST_AUTO_TEST_CASE(every_public_op_has_a_case) {
+  std::set<std::string> tested;
+  for (const OpCase& op_case : test::op_cases()) tested.insert(op_case.op);
+  const std::set<std::string> ops = public_ops();
+  BOOST_TEST(ops.size() >= 29u);
+  BOOST_TEST(ops == tested, boost::test_tools::per_element());
+}
+
+BOOST_AUTO_TEST_CASE(gradients_equal_central_differences) {
+  for_each_case([](const OpCase& op_case) {
+    const GradcheckResult result = gradcheck(op_case.function, op_case.inputs);
+    BOOST_CHECK_MESSAGE(result, result.message);
+  });
+}
+
+BOOST_AUTO_TEST_CASE(values_and_gradients_equal_the_reference) {
+  for_each_case([](const OpCase& op_case) {
+    const Pass found = run(op_case.function, op_case.inputs, DType::float64);
+    const Pass expected = run(op_case.reference, op_case.inputs, DType::float64);
+    BOOST_CHECK(found.output_shape == expected.output_shape);
+    BOOST_CHECK_LE(largest_error(found.output, expected.output), op_case.tolerance.float64);
+    for (size_t i = 0; i < expected.gradients.size(); ++i) {
+      BOOST_TEST_CONTEXT("input " << i)
+      BOOST_CHECK_LE(largest_error(found.gradients.at(i), expected.gradients[i]), 1e-12);
+    }
+  });
+}
+
+BOOST_AUTO_TEST_CASE(float32_is_close_to_float64) {
+  for_each_case([](const OpCase& op_case) {
+    const std::vector<Tensor> inputs = rounded_to_float32(op_case.inputs);
+    const Pass found = run(op_case.function, inputs, DType::float32);
+    const Pass expected = run(op_case.function, inputs, DType::float64);
+    BOOST_CHECK_LE(largest_error(found.output, expected.output), op_case.tolerance.float32);
+    BOOST_REQUIRE(found.gradients.size() == expected.gradients.size());
+    for (size_t i = 0; i < expected.gradients.size(); ++i) {
+      BOOST_TEST_CONTEXT("input " << i)
+      BOOST_CHECK_LE(largest_error(found.gradients[i], expected.gradients[i]), 1e-5);
+    }
+  });
+}
+
+BOOST_AUTO_TEST_CASE(bits_do_not_depend_on_the_number_of_threads) {
+  const int threads = omp_get_max_threads();
+  for_each_case([](const OpCase& op_case) {
+    for (DType dtype : {DType::float32, DType::float64}) {
+      omp_set_num_threads(1);
+      const Pass expected = run(op_case.function, op_case.inputs, dtype);
+      for (int num_threads : {2, 3}) {
+        omp_set_num_threads(num_threads);
+        const Pass found = run(op_case.function, op_case.inputs, dtype);
+        BOOST_CHECK(found.output == expected.output);
+        BOOST_CHECK(found.gradients == expected.gradients);
+      }
+    }
+  });
+  omp_set_num_threads(threads);
+}
+
+BOOST_AUTO_TEST_CASE(nothing_is_recorded_under_no_grad_and_the_value_is_the_same) {
+  for_each_case([](const OpCase& op_case) {
+    std::vector<Variable> leaves;
+    for (const Tensor& input : op_case.inputs) leaves.emplace_back(input, /*requires_grad=*/true);
+    const Variable recorded = op_case.function(leaves);
+    NoGradGuard no_grad;
+    const Variable output = op_case.function(leaves);
+    BOOST_CHECK(recorded.requires_grad() && !recorded.is_leaf());
+    BOOST_CHECK(!output.requires_grad() && output.is_leaf());
+    BOOST_CHECK(values_of(output.tensor()) == values_of(recorded.tensor()));
+  });
+}
+
+BOOST_AUTO_TEST_CASE(frozen_inputs_save_nothing) {
+  for_each_case([](const OpCase& op_case) {
+    std::vector<Variable> frozen;
+    for (const Tensor& input : op_case.inputs) frozen.emplace_back(input);
+    BOOST_TEST(saved_bytes(op_case.function(frozen), {}) == 0u);
+  });
+}
+
+BOOST_AUTO_TEST_CASE(backward_releases_what_was_saved_and_runs_once) {
+  for_each_case([](const OpCase& op_case) {
+    std::vector<Variable> leaves;
+    for (const Tensor& input : op_case.inputs) leaves.emplace_back(input, /*requires_grad=*/true);
+    const Variable loss = sum(op_case.function(leaves));
+    loss.backward();
+    BOOST_TEST(saved_bytes(loss, {}) == 0u);
+    BOOST_CHECK_EXCEPTION(loss.backward(), std::logic_error, says("each graph serves one backward()"));
+  });
+}
+
+BOOST_AUTO_TEST_CASE(memory_in_use_returns_to_where_it_was) {
+  Allocator& allocator = backend_of({}).allocator();
+  for_each_case([&](const OpCase& op_case) {
+    const size_t before = allocator.stats().in_use;
+    run(op_case.function, op_case.inputs, DType::float64);
+    BOOST_TEST(allocator.stats().in_use == before);
+  });
+}
+
+BOOST_AUTO_TEST_SUITE_END()

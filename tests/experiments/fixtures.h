@@ -1,0 +1,77 @@
+#pragma once
+
+#include <boost/test/unit_test.hpp>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <iterator>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "tensor/error.h"
+
+namespace normtune::fixtures {
+
+/// A new folder that is removed with all its content at the end of the test.
+class TemporaryFolder {
+ public:
+  TemporaryFolder() {
+    std::string name = (std::filesystem::temp_directory_path() / "normtune-test-XXXXXX").string();
+    BOOST_REQUIRE(::mkdtemp(name.data()) != nullptr);
+    path_ = name;
+  }
+  ~TemporaryFolder() { std::filesystem::remove_all(path_); }
+  TemporaryFolder(const TemporaryFolder&) = delete;
+  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+
+  const std::filesystem::path& path() const { return path_; }
+  std::filesystem::path operator/(const std::string& name) const { return path_ / name; }
+
+  /// Writes a file, and the folders above it.
+  std::filesystem::path write(const std::string& name, std::string_view content) const {
+    const std::filesystem::path file = path_ / name;
+    std::filesystem::create_directories(file.parent_path());
+    std::ofstream(file, std::ios::binary) << content;
+    return file;
+  }
+
+ private:
+  std::filesystem::path path_;
+};
+
+inline std::string content_of(const std::filesystem::path& file) {
+  std::ifstream stream(file, std::ios::binary);
+  return {std::istreambuf_iterator<char>(stream), {}};
+}
+
+/// `action` must throw an Error of this kind, on one line, whose message has all of `parts` in it.
+inline void check_error(ErrorKind kind, const std::vector<std::string>& parts,
+                        const std::function<void()>& action) {
+  try {
+    action();
+  } catch (const Error& error) {
+    const std::string message = error.what();
+    BOOST_CHECK_MESSAGE(error.kind() == kind, "kind " << static_cast<int>(error.kind()) << ": " << message);
+    BOOST_CHECK_MESSAGE(message.find('\n') == std::string::npos, message);
+    for (const std::string& part : parts) {
+      BOOST_CHECK_MESSAGE(message.find(part) != std::string::npos, "no '" << part << "' in: " << message);
+    }
+    return;
+  }
+  BOOST_ERROR("expected an error about " + (parts.empty() ? std::string("anything") : parts[0]));
+}
+
+/// The folder with real tasks, or nothing where NORMTUNE_DATA is not set.
+inline std::optional<std::filesystem::path> real_glue_folder() {
+  const char* data = std::getenv("NORMTUNE_DATA");
+  if (data == nullptr) {
+    BOOST_TEST_MESSAGE("skipped: NORMTUNE_DATA is not set");
+    return std::nullopt;
+  }
+  return std::filesystem::path(data) / "glue";
+}
+
+}  // namespace normtune::fixtures
