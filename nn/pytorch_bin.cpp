@@ -193,18 +193,14 @@ class ZipRecords {
     }
     if (status.size > unread_bytes_ || status.size != status.comp_size) damaged(name);
     unread_bytes_ -= status.size;
-    // Some writers leave the CRC out (zero): libzip checks it unless asked for the compressed bytes, which
-    // are the same for a stored record.
-    const zip_flags_t flags = status.crc == 0 ? ZIP_FL_COMPRESSED : 0;
     const std::unique_ptr<zip_file_t, int (*)(zip_file_t*)> file(
-        zip_fopen_index(archive_.get(), found->second, flags), zip_fclose);
+        zip_fopen_index(archive_.get(), found->second, 0), zip_fclose);
     std::string bytes(status.size, '\0');
-    if (!file ||
-        zip_fread(file.get(), bytes.data(), bytes.size()) != static_cast<zip_int64_t>(bytes.size())) {
-      damaged(name);
-    }
-    char beyond;  // the CRC is compared when the end is reached
-    if (zip_fread(file.get(), &beyond, 1) != 0) damaged(name);
+    const auto size = static_cast<zip_int64_t>(status.size);
+    if (!file || zip_fread(file.get(), bytes.data(), status.size) != size) damaged(name);
+    // The checksum is compared when the end is reached. Some writers leave it out (zero).
+    char beyond;
+    if (status.crc != 0 && zip_fread(file.get(), &beyond, 1) != 0) damaged(name);
     return bytes;
   }
 
@@ -212,7 +208,7 @@ class ZipRecords {
   /// All records lie under one top folder, whose name is free.
   void index_records() {
     const zip_int64_t count = zip_get_num_entries(archive_.get(), 0);
-    std::set<std::string> tops;
+    std::string top;
     for (zip_int64_t i = 0; i < count; ++i) {
       const char* raw = zip_get_name(archive_.get(), static_cast<zip_uint64_t>(i), ZIP_FL_ENC_RAW);
       const std::string_view name = raw ? raw : "";
@@ -220,14 +216,14 @@ class ZipRecords {
       if (slash == std::string_view::npos) {
         fail(ErrorKind::model, "{}: record {} lies outside the top folder", in_file(path_), printable(name));
       }
-      tops.emplace(name.substr(0, slash));
+      if (top.empty()) top = name.substr(0, slash + 1);
+      if (!name.starts_with(top)) {
+        fail(ErrorKind::model, "{}: expected one top folder in the zip container, found {} and {}",
+             in_file(path_), printable(top), printable(name.substr(0, slash + 1)));
+      }
       if (!records_.emplace(name.substr(slash + 1), i).second) {
         fail(ErrorKind::model, "{}: record {} comes twice", in_file(path_), printable(name));
       }
-    }
-    if (tops.size() != 1) {
-      fail(ErrorKind::model, "{}: expected one top folder in the zip container, found {}", in_file(path_),
-           tops.size());
     }
   }
 
