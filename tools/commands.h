@@ -10,6 +10,7 @@ namespace normtune {
 /// code; an error that the user can act on is thrown as Error.
 using Arguments = std::span<const std::string>;
 
+int run_bench(Arguments arguments);
 int run_inspect(Arguments arguments);
 int run_tokenize(Arguments arguments);
 

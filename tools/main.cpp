@@ -27,6 +27,7 @@ const std::vector<Command>& commands() {
   static const std::vector<Command> table = {
       {"inspect", "counts the parameters of a model and those that a method trains", run_inspect},
       {"tokenize", "turns lines of text into token ids", run_tokenize},
+      {"bench", "times kernels and whole training steps against the machine's roof", run_bench},
   };
   return table;
 }

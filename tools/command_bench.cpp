@@ -1,0 +1,149 @@
+#include <nlohmann/json.hpp>
+
+#include "experiments/bench.h"
+#include "tools/commands.h"
+#include "tools/common_options.h"
+#include "tools/method_options.h"
+
+namespace normtune {
+
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+
+struct BenchOptions {
+  CommonOptions common;
+  std::string shape = "base";
+  fs::path model;
+  MethodArguments method;
+  bool kernels = false;
+  bool last_layer_cls_only = true;
+  int64_t batch = 16, seq = 128, repeats = 7;
+  fs::path lengths;
+};
+
+void declare(Options& options, BenchOptions& bench) {
+  options.positional("MODEL", bench.model,
+                     "a model folder whose config.json gives the shape, instead of --shape");
+  options.group("What is timed");
+  options.choice("shape", bench.shape, {"tiny", "minilm", "base", "large"}, "size of the model");
+  options.integer("batch", bench.batch, at_least_1, "sequences of a batch");
+  options.integer("seq", bench.seq, at_least_1, "tokens of each sequence");
+  options.path("lengths", bench.lengths, "FILE",
+               "one sequence length per line, instead of --seq; never padded");
+  options.boolean("kernels", bench.kernels, "times each kernel instead of whole steps");
+  options.boolean("last_layer_cls_only", bench.last_layer_cls_only,
+                  "computes the last layer for the [CLS] rows alone, as training does");
+  options.integer("repeats", bench.repeats, at_least_1, "timed passes, after one that is discarded");
+  add_method_options(options, bench.method);
+  add_common_options(options, bench.common);
+}
+
+BertConfig config_of(const BenchOptions& bench) {
+  const BertConfig config = bench.model.empty() ? bench_shape(bench.shape) : read_bert_config(bench.model);
+  if (bench.lengths.empty() && bench.seq > config.max_position_embeddings) {
+    fail(ErrorKind::usage, "--seq: expected at most the model's {} positions, found {}",
+         config.max_position_embeddings, bench.seq);
+  }
+  return config;
+}
+
+std::vector<std::vector<int64_t>> batches_of(const BenchOptions& bench, const BertConfig& config) {
+  if (!bench.lengths.empty()) {
+    return read_length_batches(bench.lengths.string(), bench.batch, config.max_position_embeddings);
+  }
+  return {std::vector<int64_t>(static_cast<size_t>(bench.batch), bench.seq)};
+}
+
+std::string shape_name(const BenchOptions& bench) {
+  return bench.model.empty() ? bench.shape : bench.model.string();
+}
+
+Json kernel_document(const BenchOptions& bench, const std::vector<KernelBenchResult>& results) {
+  Json kernels = Json::array();
+  for (const KernelBenchResult& result : results) {
+    Json kernel = {{"kernel", result.kernel}, {"shape", result.shape}, {"milliseconds", result.milliseconds}};
+    if (result.gflops > 0) kernel["gflops"] = result.gflops;
+    if (result.gbs > 0) kernel["gbs"] = result.gbs;
+    kernel["roof_share"] = result.roof_share;
+    kernels.push_back(kernel);
+  }
+  return {{"shape", shape_name(bench)}, {"kernels", kernels}};
+}
+
+void run_kernels(const BenchOptions& bench, const BertConfig& config) {
+  const std::vector<KernelBenchResult> results = bench_kernels(config, bench.batch, bench.seq, bench.repeats);
+  std::vector<std::vector<std::string>> rows = {
+      {"kernel", "shape", "ms", "GFLOP/s", "GB/s", "share of roof"}};
+  for (const KernelBenchResult& result : results) {
+    rows.push_back({result.kernel, result.shape, fmt::format("{:.3f}", result.milliseconds),
+                    result.gflops > 0 ? fmt::format("{:.0f}", result.gflops) : "",
+                    result.gbs > 0 ? fmt::format("{:.1f}", result.gbs) : "",
+                    fmt::format("{:.2f}", result.roof_share)});
+  }
+  const Console console = bench.common.console();
+  console.result(format_table(rows));
+  console.document(kernel_document(bench, results));
+}
+
+Json step_document(const BenchOptions& bench, const StepBenchResult& result) {
+  return {{"shape", shape_name(bench)},
+          {"method", bench.method.options.method},
+          {"precision", bench.common.precision},
+          {"last_layer_cls_only", bench.last_layer_cls_only},
+          {"ms_per_step", result.ms_per_step},
+          {"tokens_per_second", result.tokens_per_second},
+          {"needed_gflops", result.needed_gflops},
+          {"roof_gflops", result.roof_gflops},
+          {"roof_share", result.roof_share},
+          {"peak_rss_bytes", result.peak_rss_bytes},
+          {"peak_device_bytes", nullptr},
+          {"saved_bytes_per_token_layer", result.saved_bytes_per_token_layer},
+          {"trainable_parameters", result.trainable_parameters},
+          {"total_parameters", result.total_parameters}};
+}
+
+void run_steps(const BenchOptions& bench, const BertConfig& config) {
+  const StepBenchResult result = bench_step({.config = config,
+                                             .method = resolve_method(bench.method, bench.common.seed),
+                                             .dtype = bench.common.dtype(),
+                                             .last_layer_cls_only = bench.last_layer_cls_only,
+                                             .batches = batches_of(bench, config),
+                                             .repeats = bench.repeats,
+                                             .seed = bench.common.seed});
+  const Console console = bench.common.console();
+  console.result(format_table({
+      {"training step", fmt::format("{}, {}", shape_name(bench), bench.method.options.method)},
+      {"time", fmt::format("{:.1f} ms", result.ms_per_step)},
+      {"tokens per second", with_thousands(static_cast<int64_t>(result.tokens_per_second))},
+      {"share of the roof", fmt::format("{:.2f} of {:.0f} GFLOP/s", result.roof_share, result.roof_gflops)},
+      {"peak memory", fmt::format("{:.0f} MB", static_cast<double>(result.peak_rss_bytes) / 1e6)},
+      {"kept for backward",
+       fmt::format("{:.0f} bytes per token and layer ({:.1f} x hidden size)",
+                   result.saved_bytes_per_token_layer,
+                   result.saved_bytes_per_token_layer / static_cast<double>(config.hidden_size))},
+      {"trainable parameters", with_thousands(result.trainable_parameters)},
+  }));
+  console.document(step_document(bench, result));
+}
+
+}  // namespace
+
+int run_bench(Arguments arguments) {
+  BenchOptions bench;
+  Options options("bench",
+                  "Times whole training steps, or kernels, against what this machine can do at best.");
+  declare(options, bench);
+  if (!options.parse(arguments)) return 0;
+  apply_common_options(bench.common);
+  const BertConfig config = config_of(bench);
+  if (bench.kernels) {
+    run_kernels(bench, config);
+  } else {
+    run_steps(bench, config);
+  }
+  return 0;
+}
+
+}  // namespace normtune
