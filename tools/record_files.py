@@ -18,13 +18,15 @@ Files in the output folder:
 
 import argparse
 import collections
-import io
+import os
 import pathlib
 import pickle
 import shutil
 import struct
 import warnings
 import zipfile
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # "base" is no model of the hub: do not look for it
 
 import torch
 from safetensors.torch import save_file
@@ -118,7 +120,6 @@ def save_zip_variants(folder):
 
 class Attack:
     def __reduce__(self):
-        import os
         return os.system, ("false",)
 
 
@@ -154,8 +155,8 @@ def save_peft(folder):
                         bias="lora_only"),
         ln_tuning=LNTuningConfig(target_modules=r"bert\.encoder\.layer\.\d+\.output\.LayerNorm", task_type="SEQ_CLS"))
     for name, config in configs.items():
-        config.base_model_name_or_path = "base"
         model = get_peft_model(tiny_model(), config)
+        model.peft_config["default"].base_model_name_or_path = "base"
         randomize(model)
         model.save_pretrained(folder / name)
         (folder / name / "README.md").unlink()
