@@ -184,6 +184,8 @@ BOOST_AUTO_TEST_CASE(activation_linear_keeps_the_input_alone) {
   BOOST_TEST(saved(input, frozen, bias) == input.tensor().nbytes());
   BOOST_TEST(saved(frozen_input, weight, bias) == input.tensor().nbytes());
   BOOST_TEST(saved(frozen_input, frozen, bias) == 0u);
+  BOOST_TEST(saved_bytes(activation_linear(frozen_input, Activation::gelu, weight, bias), {}) ==
+             input.tensor().nbytes());
 }
 
 BOOST_AUTO_TEST_CASE(each_weight_of_a_group_has_a_gradient_of_its_own) {

@@ -56,6 +56,21 @@ BOOST_AUTO_TEST_CASE(gradients_of_several_users_are_added) {
   BOOST_CHECK(values_of(x.grad()) == (std::vector<double>{26, 36}));
 }
 
+BOOST_AUTO_TEST_CASE(a_gradient_with_two_users_is_not_overwritten) {
+  const Variable x = leaf({2, 3}), y = leaf({4, 5});
+  sum(add(scale(x, 5), scale(y, 7))).backward();  // both get the gradient of the sum; scale works in place
+  BOOST_CHECK(values_of(x.grad()) == (std::vector<double>{5, 5}));
+  BOOST_CHECK(values_of(y.grad()) == (std::vector<double>{7, 7}));
+}
+
+BOOST_AUTO_TEST_CASE(gradients_with_other_users_are_not_added_in_place) {
+  const Variable x = leaf({2, 3}), y = leaf({4, 5});
+  const Variable a = scale(x, 1), b = scale(y, 1);
+  sum(add(add(a, b), add(a, b))).backward();  // four handles to one gradient
+  BOOST_CHECK(values_of(x.grad()) == (std::vector<double>{2, 2}));
+  BOOST_CHECK(values_of(y.grad()) == (std::vector<double>{2, 2}));
+}
+
 BOOST_AUTO_TEST_CASE(two_backward_passes_accumulate) {
   const Variable x = leaf({2, 3});
   sum(scale(x, 5)).backward();
