@@ -13,5 +13,9 @@ using Arguments = std::span<const std::string>;
 int run_bench(Arguments arguments);
 int run_inspect(Arguments arguments);
 int run_tokenize(Arguments arguments);
+int run_finetune(Arguments arguments);
+int run_evaluate(Arguments arguments);
+int run_predict(Arguments arguments);
+int run_submission(Arguments arguments);
 
 }  // namespace normtune

@@ -24,7 +24,9 @@ namespace {
 
 /// Writes one line to standard error; if even that fails there is nobody left to tell.
 void write_error_line(std::string_view label, const char* colour, std::string_view line) {
-  const bool coloured = colour != nullptr && isatty(STDERR_FILENO) != 0 && std::getenv("NO_COLOR") == nullptr;
+  const char* no_colour = std::getenv("NO_COLOR");
+  const bool wanted = no_colour == nullptr || *no_colour == '\0';
+  const bool coloured = colour != nullptr && wanted && isatty(STDERR_FILENO) != 0;
   std::string text(label);
   if (coloured) text = fmt::format("\033[{}m{}\033[0m", colour, label);
   text.append(line).push_back('\n');

@@ -27,6 +27,10 @@ const std::vector<Command>& commands() {
   static const std::vector<Command> table = {
       {"inspect", "counts the parameters of a model and those that a method trains", run_inspect},
       {"tokenize", "turns lines of text into token ids", run_tokenize},
+      {"finetune", "fine-tunes a model on a task", run_finetune},
+      {"evaluate", "scores a fine-tuned model", run_evaluate},
+      {"predict", "writes a fine-tuned model's answers", run_predict},
+      {"submission", "packs predictions for the GLUE server", run_submission},
       {"bench", "times kernels and whole training steps against the machine's roof", run_bench},
   };
   return table;

@@ -161,9 +161,10 @@ void Options::path(const std::string& name, std::filesystem::path& target, const
           });
 }
 
-void Options::integer(const std::string& name, int64_t& target, Bounds bounds, const std::string& help) {
-  declare(name, "N", help, fmt::format("{}", target), ValueRule::required,
-          [&target, bounds](const std::string& value, const std::string& origin) {
+void Options::integer(const std::string& name, int64_t& target, Bounds bounds, const std::string& help,
+                      const std::string& default_text) {
+  declare(name, "N", help, default_text.empty() ? fmt::format("{}", target) : default_text,
+          ValueRule::required, [&target, bounds](const std::string& value, const std::string& origin) {
             target = integer_within(value, origin, bounds);
           });
 }

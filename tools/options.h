@@ -53,7 +53,8 @@ class Options {
             const std::string& help, const std::string& default_text = "");
   void path(const std::string& name, std::filesystem::path& target, const std::string& placeholder,
             const std::string& help, const std::string& default_text = "");
-  void integer(const std::string& name, int64_t& target, Bounds bounds, const std::string& help);
+  void integer(const std::string& name, int64_t& target, Bounds bounds, const std::string& help,
+               const std::string& default_text = "");
   void integer(const std::string& name, std::optional<int64_t>& target, Bounds bounds,
                const std::string& help, const std::string& default_text = "");
   void seed(const std::string& name, uint64_t& target, const std::string& help);

@@ -1,0 +1,64 @@
+#include <csignal>
+#include <nlohmann/json.hpp>
+
+#include "experiments/finetune.h"
+#include "tools/commands.h"
+#include "tools/console.h"
+#include "tools/finetune_options.h"
+#include "tools/model_options.h"
+#include "tools/results.h"
+
+namespace normtune {
+
+namespace {
+
+/// Element masks cost what full fine-tuning costs: only the optimiser's state is smaller.
+bool is_element_mask(const MethodOptions& method) {
+  return method.train_params.empty() && (method.method == "random" || method.method == "mask");
+}
+
+void print_results(const Console& console, const FinetuneOptions& options,
+                   const nlohmann::ordered_json& results) {
+  console.result(
+      fmt::format("{} on {}: the model is in {}\n", options.method.method,
+                  options.task.task_name.empty() ? options.task.train_file.string() : options.task.task_name,
+                  options.output_dir.string()));
+  if (results.contains("eval_loss")) console.result(score_table(results) + "\n");
+  console.result(cost_lines(results));
+  if (is_element_mask(options.method)) {
+    console.result("An element mask costs the time and the activations of full fine-tuning.");
+  }
+  if (results.value("degenerate", false)) {
+    console.result("degenerate: the score of a constant answer; try another seed or learning rate");
+  }
+}
+
+int report_interrupt(const FinetuneResult& result) {
+  print_error(fmt::format(
+      "interrupted by {}; {} is written: repeat the command with --resume_from_checkpoint to continue",
+      result.interrupted_by == SIGINT ? "SIGINT" : "SIGTERM", result.checkpoint.string()));
+  return 128 + result.interrupted_by;
+}
+
+}  // namespace
+
+int run_finetune(Arguments arguments) {
+  FinetuneArguments finetune_arguments;
+  Options options("finetune", "Fine-tunes a model on a task; writes model, scores and logs to --output_dir.");
+  add_finetune_options(options, finetune_arguments);
+  if (!options.parse(arguments)) return 0;
+  apply_common_options(finetune_arguments.common);
+  const FinetuneOptions finetune_options = resolve_finetune(finetune_arguments);
+  require_model(options, finetune_options.model_name_or_path);
+  options.require("output_dir");
+
+  const FinetuneResult result = finetune(finetune_options);
+  if (result.interrupted_by != 0) return report_interrupt(result);
+  const auto results = nlohmann::ordered_json::parse(result.all_results_json);
+  const Console console = finetune_arguments.common.console();
+  print_results(console, finetune_options, results);
+  console.document(results);
+  return 0;
+}
+
+}  // namespace normtune

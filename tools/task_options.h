@@ -1,0 +1,11 @@
+#pragma once
+
+#include "experiments/task_data.h"
+#include "tools/options.h"
+
+namespace normtune {
+
+/// --task_name, --glue_dir, the user's own files, and how many rows are taken.
+void add_task_options(Options& options, TaskOptions& task);
+
+}  // namespace normtune
