@@ -41,12 +41,7 @@ class BertNormalizer::OrderedOutput {
 
   /// Ends a run of combining characters.
   void flush() {
-    if (waiting_.empty()) return;
-    std::stable_sort(waiting_.begin(), waiting_.end(), [](const Combining& a, const Combining& b) {
-      return a.combining_class < b.combining_class;
-    });
-    for (const Combining& combining : waiting_) write(combining.code_point);
-    waiting_.clear();
+    if (!waiting_.empty()) write_waiting();
   }
 
  private:
@@ -54,6 +49,14 @@ class BertNormalizer::OrderedOutput {
     int combining_class;
     char32_t code_point;
   };
+
+  void write_waiting() {
+    std::stable_sort(waiting_.begin(), waiting_.end(), [](const Combining& a, const Combining& b) {
+      return a.combining_class < b.combining_class;
+    });
+    for (const Combining& combining : waiting_) write(combining.code_point);
+    waiting_.clear();
+  }
 
   void write(char32_t code_point) {
     if (!lowercase_) return append_utf8(code_point, text_);

@@ -43,6 +43,17 @@ AddedTokenFinder make_finder(const TokenizerFiles& files, bool normalized) {
 
 }  // namespace
 
+namespace {
+
+/// Memory that one thread uses for example after example.
+struct Workspace {
+  std::string normalized;
+  std::vector<int32_t> ids;
+  std::vector<int32_t> pair_ids;
+};
+
+}  // namespace
+
 struct Tokenizer::Data {
   explicit Data(TokenizerFiles files);
 
@@ -51,7 +62,7 @@ struct Tokenizer::Data {
   /// Appends the ids of a text without [CLS] and [SEP]; `normalized` is working space.
   void append_ids(std::string_view text, std::string& normalized, std::vector<int32_t>& ids) const;
   void append_normalized_ids(std::string_view normalized, std::vector<int32_t>& ids) const;
-  Encoding encode(const TextPair& example, std::optional<int64_t> max_length, std::string& normalized) const;
+  Encoding encode(const TextPair& example, std::optional<int64_t> max_length, Workspace& workspace) const;
 
   std::vector<std::string> tokens;                    // [id]
   std::unordered_map<std::string_view, int32_t> ids;  // into `tokens`
@@ -126,35 +137,38 @@ PairLengths truncate_longest_first(PairLengths lengths, int64_t budget) {
   return lengths;
 }
 
+/// How many ids of each text stay. Without a pair the budget is the text's alone.
+PairLengths truncated_lengths(PairLengths lengths, std::optional<int64_t> max_length, bool is_pair) {
+  if (!max_length) return lengths;
+  const int64_t budget = *max_length - num_special_tokens_added(is_pair);
+  if (is_pair) return truncate_longest_first(lengths, budget);
+  return {std::min(lengths.text, budget), 0};
+}
+
 }  // namespace
 
 Encoding Tokenizer::Data::encode(const TextPair& example, std::optional<int64_t> max_length,
-                                 std::string& normalized) const {
+                                 Workspace& workspace) const {
   const bool is_pair = example.text_pair.has_value();
-  Encoding encoding;
-  std::vector<int32_t>& ids_out = encoding.input_ids;
-  ids_out.push_back(special_id(SpecialToken::cls));
-  append_ids(example.text, normalized, ids_out);
-  std::vector<int32_t> second;
-  if (is_pair) append_ids(*example.text_pair, normalized, second);
+  auto& [normalized, ids, pair_ids] = workspace;
+  ids.clear();
+  pair_ids.clear();
+  append_ids(example.text, normalized, ids);
+  if (is_pair) append_ids(*example.text_pair, normalized, pair_ids);
+  const PairLengths kept = truncated_lengths({std::ssize(ids), std::ssize(pair_ids)}, max_length, is_pair);
 
-  PairLengths lengths{std::ssize(ids_out) - 1, std::ssize(second)};
-  if (max_length) {
-    const int64_t budget = *max_length - num_special_tokens_added(is_pair);
-    if (is_pair) {
-      lengths = truncate_longest_first(lengths, budget);
-    } else {
-      lengths.text = std::min(lengths.text, budget);
-    }
-  }
-  ids_out.resize(1 + lengths.text);
-  ids_out.push_back(special_id(SpecialToken::sep));
-  encoding.token_type_ids.assign(ids_out.size(), 0);
-  if (is_pair) {
-    ids_out.insert(ids_out.end(), second.begin(), second.begin() + lengths.text_pair);
-    ids_out.push_back(special_id(SpecialToken::sep));
-    encoding.token_type_ids.resize(ids_out.size(), 1);
-  }
+  Encoding encoding;
+  const int64_t length = kept.text + kept.text_pair + num_special_tokens_added(is_pair);
+  encoding.input_ids.reserve(length);
+  encoding.token_type_ids.reserve(length);
+  const auto append = [&](std::span<const int32_t> part, int32_t type) {
+    encoding.input_ids.insert(encoding.input_ids.end(), part.begin(), part.end());
+    encoding.input_ids.push_back(special_id(SpecialToken::sep));
+    encoding.token_type_ids.resize(encoding.input_ids.size(), type);
+  };
+  encoding.input_ids.push_back(special_id(SpecialToken::cls));
+  append(std::span(ids).first(kept.text), 0);
+  if (is_pair) append(std::span(pair_ids).first(kept.text_pair), 1);
   return encoding;
 }
 
@@ -169,8 +183,8 @@ const std::vector<std::string>& Tokenizer::warnings() const {
 Encoding Tokenizer::encode(std::string_view text, std::optional<std::string_view> pair,
                            std::optional<int64_t> max_length) const {
   check_max_length(max_length, pair.has_value());
-  std::string normalized;
-  return data_->encode({text, pair}, max_length, normalized);
+  Workspace workspace;
+  return data_->encode({text, pair}, max_length, workspace);
 }
 
 std::vector<Encoding> Tokenizer::encode_batch(std::span<const TextPair> examples,
@@ -180,10 +194,11 @@ std::vector<Encoding> Tokenizer::encode_batch(std::span<const TextPair> examples
   std::vector<Encoding> encodings(examples.size());
 #pragma omp parallel num_threads(num_threads)
   {
-    std::string normalized;
+    Workspace workspace;
 #pragma omp for schedule(dynamic, 64)
-    for (size_t i = 0; i < examples.size(); ++i)
-      encodings[i] = data_->encode(examples[i], max_length, normalized);
+    for (size_t i = 0; i < examples.size(); ++i) {
+      encodings[i] = data_->encode(examples[i], max_length, workspace);
+    }
   }
   return encodings;
 }

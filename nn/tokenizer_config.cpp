@@ -4,8 +4,8 @@
 #include <charconv>
 #include <nlohmann/json.hpp>
 
+#include "nn/json_fields.h"
 #include "nn/json_file.h"
-#include "nn/json_object.h"
 #include "nn/printable.h"
 #include "nn/tokenizer_json.h"
 
@@ -21,45 +21,50 @@ constexpr std::array known_classes = {
     "ElectraTokenizer",        "ElectraTokenizerFast", "MobileBertTokenizer", "MobileBertTokenizerFast",
     "PreTrainedTokenizerFast", "TokenizersBackend"};
 
-void check_tokenizer_class(const JsonObject& root) {
-  const auto found = root.find_string("tokenizer_class");
-  if (found && std::find(known_classes.begin(), known_classes.end(), *found) == known_classes.end()) {
-    root.fail_at("tokenizer_class", "'BertTokenizer' (a WordPiece tokenizer of BERT)");
+void check_tokenizer_class(const JsonFields& fields) {
+  if (!fields.has("tokenizer_class")) return;
+  const std::string found = fields.text("tokenizer_class");
+  if (std::find(known_classes.begin(), known_classes.end(), found) == known_classes.end()) {
+    fields.refuse("tokenizer_class", "expected 'BertTokenizer' (a WordPiece tokenizer of BERT), found {}",
+                  printable(found));
   }
 }
 
 /// A special token is a string, or an object with the string as `content`.
 std::string token_content(const json& token, const std::string& where) {
   if (token.is_string()) return token.get<std::string>();
-  return JsonObject(token, where, ErrorKind::model).string_at("content");
+  return JsonFields(token, where, ErrorKind::model).text("content");
 }
 
-void read_special_tokens(const JsonObject& root, TokenizerConfig& config) {
+void read_special_tokens(const JsonFields& fields, const std::string& file, TokenizerConfig& config) {
   for (int i = 0; i < num_special_tokens; ++i) {
-    const json* found = root.find(special_token_keys[i]);
-    if (found != nullptr)
-      config.special_tokens[i] = token_content(*found, root.where() + ": " + special_token_keys[i]);
+    const char* key = special_token_keys[i];
+    if (fields.has(key)) config.special_tokens[i] = token_content(fields.value(key), file + ": " + key);
   }
-  const json* additional = root.find("additional_special_tokens");
-  if (additional == nullptr) return;
-  if (!additional->is_array()) root.fail_at("additional_special_tokens", "a list");
-  for (const json& token : *additional) {
-    config.additional_special_tokens.push_back(
-        token_content(token, root.where() + ": additional_special_tokens"));
+  const char* key = "additional_special_tokens";
+  if (!fields.has(key)) return;
+  const json& additional = fields.value(key);
+  if (!additional.is_array()) fields.refuse(key, "expected a list, found {}", printable(additional.dump()));
+  for (const json& token : additional) {
+    config.additional_special_tokens.push_back(token_content(token, file + ": " + key));
   }
 }
 
 /// Keys are ids: {"0": {"content": "[PAD]", ...}, ...}.
-void read_added_tokens_decoder(const JsonObject& root, TokenizerConfig& config) {
-  const auto decoder = root.find_object("added_tokens_decoder");
-  if (!decoder) return;
-  for (const auto& [key, value] : decoder->value().items()) {
-    int64_t id = -1;
-    const auto [end, error] = std::from_chars(key.data(), key.data() + key.size(), id);
-    if (error != std::errc() || end != key.data() + key.size()) {
-      fail(ErrorKind::model, "{}: expected ids as keys, found {}", decoder->where(), printable(key));
+void read_added_tokens_decoder(const JsonFields& fields, const std::string& file, TokenizerConfig& config) {
+  const char* key = "added_tokens_decoder";
+  if (!fields.has(key)) return;
+  const json& decoder = fields.value(key);
+  if (!decoder.is_object()) fields.refuse(key, "expected an object, found {}", printable(decoder.dump()));
+  for (const auto& [digits, token] : decoder.items()) {
+    int32_t id = -1;
+    const char* end = digits.data() + digits.size();
+    const auto [parsed_end, error] = std::from_chars(digits.data(), end, id);
+    if (error != std::errc() || parsed_end != end || id < 0) {
+      fields.refuse(key, "expected ids as keys, found {}", printable(digits));
     }
-    config.added_tokens.push_back(read_added_token(decoder->object_at(key), id));
+    const JsonFields token_fields(token, file + ": " + key + ": " + digits, ErrorKind::model);
+    config.added_tokens.push_back(read_added_token(token_fields, id));
   }
 }
 
@@ -67,21 +72,24 @@ void read_added_tokens_decoder(const JsonObject& root, TokenizerConfig& config) 
 
 TokenizerConfig read_tokenizer_config(const std::filesystem::path& path) {
   const json document = read_json_file(path, ErrorKind::model);
-  const JsonObject root(document, path.string(), ErrorKind::model);
-  check_tokenizer_class(root);
+  const JsonFields fields(document, path.string(), ErrorKind::model);
+  check_tokenizer_class(fields);
+  const auto find_flag = [&fields](const char* key) {
+    return fields.has(key) ? std::optional(fields.flag(key)) : std::nullopt;
+  };
   TokenizerConfig config;
-  config.do_lower_case = root.find_bool("do_lower_case");
-  config.tokenize_chinese_chars = root.find_bool("tokenize_chinese_chars");
-  if (document.contains("strip_accents")) config.strip_accents = root.find_bool("strip_accents");
-  read_special_tokens(root, config);
-  read_added_tokens_decoder(root, config);
+  config.do_lower_case = find_flag("do_lower_case");
+  config.tokenize_chinese_chars = find_flag("tokenize_chinese_chars");
+  if (document.contains("strip_accents")) config.strip_accents = find_flag("strip_accents");
+  read_special_tokens(fields, path.string(), config);
+  read_added_tokens_decoder(fields, path.string(), config);
   return config;
 }
 
 TokenizerConfig read_special_tokens_map(const std::filesystem::path& path) {
   const json document = read_json_file(path, ErrorKind::model);
   TokenizerConfig config;
-  read_special_tokens(JsonObject(document, path.string(), ErrorKind::model), config);
+  read_special_tokens(JsonFields(document, path.string(), ErrorKind::model), path.string(), config);
   return config;
 }
 

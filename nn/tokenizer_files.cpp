@@ -7,8 +7,8 @@
 #include <string_view>
 #include <utility>
 
+#include "nn/json_fields.h"
 #include "nn/json_file.h"
-#include "nn/json_object.h"
 #include "nn/printable.h"
 #include "nn/tokenizer_json.h"
 #include "nn/vocabulary.h"
@@ -42,7 +42,10 @@ class FolderReader {
  private:
   std::filesystem::path path(const char* name) const { return folder_ / name; }
   std::string name(const char* name) const { return path(name).string(); }
-  bool exists(const char* name) const { return std::filesystem::exists(path(name)); }
+  bool exists(const char* name) const {
+    std::error_code unreadable;
+    return std::filesystem::exists(path(name), unreadable);
+  }
 
   void merge_vocabularies();
   void check_same_vocabulary() const;
@@ -90,7 +93,7 @@ void FolderReader::check_same_vocabulary() const {
   if (line == lines.end() && entry == vocab.end()) return;
   const auto show = [](auto place, auto end) { return place == end ? "nothing" : printable(*place); };
   fail(ErrorKind::model,
-       "{}: line {}: found {}, but {} has {} as id {}; the two vocabularies must agree, remove one",
+       "{}, line {}: found {}, but {} has {} as id {}; the two vocabularies must agree, remove one",
        name("vocab.txt"), line - lines.begin() + 1, show(line, lines.end()), name("tokenizer.json"),
        show(entry, vocab.end()), entry - vocab.begin());
 }
@@ -177,15 +180,16 @@ void FolderReader::check_ids_are_dense() const {
 void FolderReader::check_added_tokens_file() const {
   if (!exists("added_tokens.json")) return;
   const nlohmann::json document = read_json_file(path("added_tokens.json"), ErrorKind::model);
-  const JsonObject root(document, name("added_tokens.json"), ErrorKind::model);
+  const JsonFields fields(document, name("added_tokens.json"), ErrorKind::model);
   for (const auto& [token, value] : document.items()) {
+    const int64_t id = fields.integer(token.c_str(), 0, INT32_MAX);
     const auto known = ids_.find(token);
-    if (known == ids_.end() || known->second != root.integer_at(token)) {
+    if (known == ids_.end() || known->second != id) {
       fail(ErrorKind::model,
            "{}: token {} with id {}: expected it in tokenizer.json or tokenizer_config.json too; save the "
            "tokenizer "
            "with a recent version of transformers",
-           root.where(), printable(token), root.integer_at(token));
+           name("added_tokens.json"), printable(token), id);
     }
   }
 }

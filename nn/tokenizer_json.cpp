@@ -13,53 +13,117 @@ using nlohmann::json;
 
 namespace {
 
-constexpr int64_t max_num_ids = INT32_MAX;
+constexpr int64_t max_id = INT32_MAX - 1;
 
-void expect_string(const JsonObject& object, const std::string& key, std::string_view expected) {
-  if (object.string_at(key) != expected) object.fail_at(key, printable(expected));
+/// An object inside another, with its place for messages.
+JsonFields object_at(const JsonFields& fields, const char* key, const std::string& where) {
+  return JsonFields(fields.value(key), where + ": " + key, ErrorKind::model);
+}
+
+void expect_text(const JsonFields& fields, const char* key, std::string_view expected) {
+  const std::string found = fields.text(key);
+  if (found != expected) fields.refuse(key, "expected {}, found {}", printable(expected), printable(found));
+}
+
+/// Reads tokenizer.json section by section.
+class Reader {
+ public:
+  Reader(const json& document, std::string file)
+      : file_(std::move(file)), root_(document, file_, ErrorKind::model) {}
+
+  TokenizerJson read() {
+    read_added_tokens();
+    read_model();
+    read_normalizer();
+    expect_text(section("pre_tokenizer"), "type", "BertPreTokenizer");
+    read_post_processor();
+    return std::move(tokenizer_);
+  }
+
+ private:
+  JsonFields section(const char* key) const { return object_at(root_, key, file_); }
+
+  void read_added_tokens();
+  void read_model();
+  void read_vocabulary(const json& vocab, const std::string& where);
+  void read_normalizer();
+  void read_post_processor();
+  void read_template(const JsonFields& processor);
+  NamedId template_special_token(const JsonFields& processor, size_t index) const;
+
+  std::string file_;
+  JsonFields root_;
+  TokenizerJson tokenizer_{};
+};
+
+void Reader::read_added_tokens() {
+  if (!root_.has("added_tokens")) return;
+  const json& list = root_.value("added_tokens");
+  if (!list.is_array()) root_.refuse("added_tokens", "expected a list");
+  for (size_t i = 0; i < list.size(); ++i) {
+    const JsonFields token(list[i], fmt::format("{}: added_tokens[{}]", file_, i), ErrorKind::model);
+    tokenizer_.added_tokens.push_back(read_added_token(token, token.integer("id", 0, max_id)));
+  }
+}
+
+void Reader::read_model() {
+  const JsonFields model = section("model");
+  // Files of early versions of the library have no type.
+  if (model.has("type")) expect_text(model, "type", "WordPiece");
+  expect_text(model, "continuing_subword_prefix", WordPiece::continuing_subword_prefix);
+  tokenizer_.unk_token = model.text("unk_token");
+  tokenizer_.max_input_chars_per_word = model.integer("max_input_chars_per_word", 1, INT32_MAX);
+  const json& vocab = model.value("vocab");
+  if (!vocab.is_object()) model.refuse("vocab", "expected an object of tokens and their ids");
+  read_vocabulary(vocab, file_ + ": model: vocab");
 }
 
 /// Ids are a permutation of 0..n-1, but for gaps that added tokens fill; so none reaches the number of both.
-std::vector<std::string> read_model_vocabulary(const JsonObject& model, size_t num_added_tokens) {
-  const JsonObject vocab = model.object_at("vocab");
-  const size_t limit = vocab.value().size() + num_added_tokens;
-  std::vector<std::string> vocabulary;
-  for (const auto& [token, value] : vocab.value().items()) {
-    if (token.empty()) fail(ErrorKind::model, "{}: expected tokens, found an empty one", vocab.where());
-    const int64_t id = vocab.integer_at(token);
-    if (id < 0 || id >= static_cast<int64_t>(limit) || id >= max_num_ids) {
-      fail(ErrorKind::model, "{}: token {}: expected an id in 0..{}, found {}", vocab.where(),
-           printable(token), limit - 1, id);
+void Reader::read_vocabulary(const json& vocab, const std::string& where) {
+  const JsonFields fields(vocab, where, ErrorKind::model);
+  const auto highest = static_cast<int64_t>(vocab.size() + tokenizer_.added_tokens.size()) - 1;
+  std::vector<std::string>& vocabulary = tokenizer_.vocabulary;
+  for (const auto& [token, value] : vocab.items()) {
+    if (token.empty()) fail(ErrorKind::model, "{}: expected tokens, found an empty one", where);
+    const int64_t id = fields.integer(token.c_str(), 0, std::min(highest, max_id));
+    if (id >= std::ssize(vocabulary)) vocabulary.resize(id + 1);
+    if (!vocabulary[id].empty()) {
+      fail(ErrorKind::model, "{}: tokens {} and {} have the same id {}; each id may occur once", where,
+           printable(vocabulary[id]), printable(token), id);
     }
-    if (id >= static_cast<int64_t>(vocabulary.size())) vocabulary.resize(id + 1);
-    std::string& place = vocabulary[id];
-    if (!place.empty()) {
-      fail(ErrorKind::model, "{}: tokens {} and {} have the same id {}; each id may occur once",
-           vocab.where(), printable(place), printable(token), id);
-    }
-    place = token;
+    vocabulary[id] = token;
   }
-  return vocabulary;
 }
 
-void read_model(const JsonObject& root, TokenizerJson& tokenizer) {
-  const JsonObject model = root.object_at("model");
-  // Files of early versions of the library have no type.
-  if (model.find("type") != nullptr) expect_string(model, "type", "WordPiece");
-  expect_string(model, "continuing_subword_prefix", WordPiece::continuing_subword_prefix);
-  tokenizer.unk_token = model.string_at("unk_token");
-  tokenizer.max_input_chars_per_word = model.integer_at("max_input_chars_per_word");
-  if (tokenizer.max_input_chars_per_word < 1) model.fail_at("max_input_chars_per_word", "a positive integer");
-  tokenizer.vocabulary = read_model_vocabulary(model, tokenizer.added_tokens.size());
+void Reader::read_normalizer() {
+  const JsonFields normalizer = section("normalizer");
+  expect_text(normalizer, "type", "BertNormalizer");
+  tokenizer_.clean_text = normalizer.flag("clean_text");
+  tokenizer_.handle_chinese_chars = normalizer.flag("handle_chinese_chars");
+  tokenizer_.lowercase = normalizer.flag("lowercase");
+  if (normalizer.has("strip_accents")) tokenizer_.strip_accents = normalizer.flag("strip_accents");
 }
 
-void read_normalizer(const JsonObject& root, TokenizerJson& tokenizer) {
-  const JsonObject normalizer = root.object_at("normalizer");
-  expect_string(normalizer, "type", "BertNormalizer");
-  tokenizer.clean_text = normalizer.bool_at("clean_text");
-  tokenizer.handle_chinese_chars = normalizer.bool_at("handle_chinese_chars");
-  tokenizer.lowercase = normalizer.bool_at("lowercase");
-  tokenizer.strip_accents = normalizer.find_bool("strip_accents");
+/// BertProcessing names a special token as ["[SEP]", 102].
+NamedId pair_at(const JsonFields& processor, const char* key) {
+  const json& found = processor.value(key);
+  if (!found.is_array() || found.size() != 2 || !found[0].is_string() || !found[1].is_number_integer()) {
+    processor.refuse(key, "expected a token and its id, found {}", printable(found.dump()));
+  }
+  return {found[0].get<std::string>(), found[1].get<int64_t>()};
+}
+
+void Reader::read_post_processor() {
+  const JsonFields processor = section("post_processor");
+  const std::string type = processor.text("type");
+  if (type == "TemplateProcessing") {
+    read_template(processor);
+  } else if (type == "BertProcessing") {
+    tokenizer_.cls = pair_at(processor, "cls");
+    tokenizer_.sep = pair_at(processor, "sep");
+  } else {
+    processor.refuse("type", "expected 'TemplateProcessing' or 'BertProcessing', found {}", printable(type));
+  }
 }
 
 /// The template of BERT as the library writes it, for the given [CLS] and [SEP].
@@ -78,95 +142,56 @@ json bert_template(bool is_pair, const std::string& cls_token, const std::string
   return pieces;
 }
 
-/// The special token at `index` of the template of a single text, with its id from the table beside the
-/// template.
-NamedId template_special_token(const JsonObject& processor, size_t index) {
-  const json* single = processor.find("single");
-  const json::json_pointer path("/" + std::to_string(index) + "/SpecialToken/id");
-  if (single == nullptr || !single->is_array() || !single->contains(path) || !single->at(path).is_string()) {
-    processor.fail_at("single", "[CLS] A [SEP]");
-  }
-  const std::string token = single->at(path).get<std::string>();
-  const JsonObject entry = processor.object_at("special_tokens").object_at(token);
-  const json* ids = entry.find("ids");
-  if (ids == nullptr || !ids->is_array() || ids->size() != 1 || !ids->front().is_number_integer()) {
-    entry.fail_at("ids", "a list of one id");
-  }
-  return {token, ids->front().get<int64_t>()};
-}
-
-void read_template(const JsonObject& processor, TokenizerJson& tokenizer) {
-  tokenizer.cls = template_special_token(processor, 0);
-  tokenizer.sep = template_special_token(processor, 2);
+void Reader::read_template(const JsonFields& processor) {
+  tokenizer_.cls = template_special_token(processor, 0);
+  tokenizer_.sep = template_special_token(processor, 2);
   for (const bool is_pair : {false, true}) {
     const char* key = is_pair ? "pair" : "single";
-    const json* found = processor.find(key);
-    if (found == nullptr || *found != bert_template(is_pair, tokenizer.cls.token, tokenizer.sep.token)) {
-      processor.fail_at(
-          key, is_pair ? "[CLS] A [SEP] B [SEP] with types 0 0 0 1 1" : "[CLS] A [SEP] with types 0");
+    const json& found = processor.value(key);
+    if (found != bert_template(is_pair, tokenizer_.cls.token, tokenizer_.sep.token)) {
+      processor.refuse(
+          key, "expected {}, found {}",
+          is_pair ? "[CLS] A [SEP] B [SEP] with types 0 0 0 1 1" : "[CLS] A [SEP] with types 0 0 0",
+          printable(found.dump()));
     }
   }
 }
 
-/// BertProcessing names a special token as ["[SEP]", 102].
-NamedId pair_at(const JsonObject& processor, const std::string& key) {
-  const json* found = processor.find(key);
-  if (found == nullptr || !found->is_array() || found->size() != 2 || !found->front().is_string() ||
-      !found->back().is_number_integer()) {
-    processor.fail_at(key, "a token and its id");
+/// The special token at `index` of the template of a single text, with its id from the table beside the
+/// template.
+NamedId Reader::template_special_token(const JsonFields& processor, size_t index) const {
+  const json& single = processor.value("single");
+  const json::json_pointer path(fmt::format("/{}/SpecialToken/id", index));
+  if (!single.is_array() || !single.contains(path) || !single.at(path).is_string()) {
+    processor.refuse("single", "expected [CLS] A [SEP], found {}", printable(single.dump()));
   }
-  return {found->front().get<std::string>(), found->back().get<int64_t>()};
-}
-
-void read_post_processor(const JsonObject& root, TokenizerJson& tokenizer) {
-  const JsonObject processor = root.object_at("post_processor");
-  const std::string type = processor.string_at("type");
-  if (type == "TemplateProcessing") {
-    read_template(processor, tokenizer);
-  } else if (type == "BertProcessing") {
-    tokenizer.cls = pair_at(processor, "cls");
-    tokenizer.sep = pair_at(processor, "sep");
-  } else {
-    processor.fail_at("type", "'TemplateProcessing' or 'BertProcessing'");
+  const std::string token = single.at(path).get<std::string>();
+  const std::string where = file_ + ": post_processor";
+  const JsonFields table = object_at(processor, "special_tokens", where);
+  const JsonFields entry = object_at(table, token.c_str(), where + ": special_tokens");
+  const json& ids = entry.value("ids");
+  if (!ids.is_array() || ids.size() != 1 || !ids[0].is_number_integer()) {
+    entry.refuse("ids", "expected a list of one id, found {}", printable(ids.dump()));
   }
-}
-
-void read_added_tokens(const JsonObject& root, TokenizerJson& tokenizer) {
-  const json* found = root.find("added_tokens");
-  if (found == nullptr) return;
-  if (!found->is_array()) root.fail_at("added_tokens", "a list");
-  for (size_t i = 0; i < found->size(); ++i) {
-    const JsonObject token((*found)[i], root.where() + ": added_tokens[" + std::to_string(i) + "]",
-                           ErrorKind::model);
-    tokenizer.added_tokens.push_back(read_added_token(token, token.integer_at("id")));
-  }
+  return {token, ids[0].get<int64_t>()};
 }
 
 }  // namespace
 
-AddedToken read_added_token(const JsonObject& token, int64_t id) {
-  AddedToken added{token.string_at("content"), static_cast<int32_t>(id),
-                   token.find_bool("normalized").value_or(false)};
-  if (added.content.empty()) token.fail_at("content", "a token that is not empty");
-  if (id < 0 || id >= max_num_ids)
-    fail(ErrorKind::model, "{}: expected an id from 0, found {}", token.where(), id);
-  // lstrip and rstrip take white space into the token, which is dropped anyway.
-  if (token.find_bool("single_word").value_or(false)) {
-    token.fail_at("single_word", "false (tokens that match whole words only are not supported)");
+AddedToken read_added_token(const JsonFields& token, int64_t id) {
+  const std::string content = token.text("content");
+  if (content.empty()) token.refuse("content", "expected a token, found an empty string");
+  // lstrip and rstrip only take white space into the token, which is dropped anyway.
+  if (token.flag_or("single_word", false)) {
+    token.refuse("single_word",
+                 "expected false, found true: tokens that match whole words only are not supported");
   }
-  return added;
+  return {content, static_cast<int32_t>(id), token.flag_or("normalized", false)};
 }
 
 TokenizerJson read_tokenizer_json(const std::filesystem::path& path) {
   const json document = read_json_file(path, ErrorKind::model);
-  const JsonObject root(document, path.string(), ErrorKind::model);
-  TokenizerJson tokenizer{};
-  read_added_tokens(root, tokenizer);
-  read_model(root, tokenizer);
-  read_normalizer(root, tokenizer);
-  expect_string(root.object_at("pre_tokenizer"), "type", "BertPreTokenizer");
-  read_post_processor(root, tokenizer);
-  return tokenizer;
+  return Reader(document, path.string()).read();
 }
 
 }  // namespace normtune

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "nn/added_tokens.h"
-#include "nn/json_object.h"
+#include "nn/json_fields.h"
 
 namespace normtune {
 
@@ -36,7 +36,7 @@ struct TokenizerJson {
 /// of kind `model` that names file and key.
 TokenizerJson read_tokenizer_json(const std::filesystem::path& path);
 
-/// Reads an added token, an object with `content` and the rules for finding it.
-AddedToken read_added_token(const JsonObject& token, int64_t id);
+/// Reads an added token with that id: an object with `content` and the rules for finding it.
+AddedToken read_added_token(const JsonFields& token, int64_t id);
 
 }  // namespace normtune

@@ -13,7 +13,7 @@ namespace {
 
 void check_token(std::string_view token, const std::string& file, size_t line) {
   const auto fail_because = [&](std::string_view reason) {
-    fail(ErrorKind::model, "{}: line {}: {}", file, line, reason);
+    fail(ErrorKind::model, "{}, line {}: {}", file, line, reason);
   };
   if (token.empty()) fail_because("expected a token, found an empty line; remove it");
   if (!is_valid_utf8(token)) fail_because("expected UTF-8, found other bytes: " + printable(token));
@@ -45,7 +45,7 @@ std::vector<std::string> read_vocabulary(const std::filesystem::path& path) {
     check_token(token, file, line);
     const auto [first, is_new] = lines.emplace(token, line);
     if (!is_new) {
-      fail(ErrorKind::model, "{}: line {}: token {} stands already in line {}; each may occur once", file,
+      fail(ErrorKind::model, "{}, line {}: token {} stands already in line {}; each may occur once", file,
            line, printable(token), first->second);
     }
     vocabulary.emplace_back(token);
