@@ -26,7 +26,7 @@ NORMTUNE_VARIANTS = {"normtune": [], "normtune, all rows": ["--last_layer_cls_on
 
 def run_normtune(args, shape, method, extra):
     command = [args.normtune, "bench", "--json", "--shape", shape, "--method", method, "--batch", str(args.batch),
-               "--num_threads", str(args.num_threads), *extra]
+               "--num_threads", str(args.num_threads), "--repeats", str(args.repeats), *extra]
     command += ["--lengths", args.lengths] if args.lengths else ["--seq", str(args.seq)]
     result = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if result.returncode != 0:
@@ -88,31 +88,39 @@ def processor():
     return match.group(1) if match else platform.machine()
 
 
-def document(args, rows):
+def introduction(args):
+    """What holds for all tables of the file."""
     import torch
     import transformers
 
-    batch = f"batches of {args.batch} sequences, " + (
-        f"lengths from {os.path.basename(args.lengths)}" if args.lengths else f"{args.seq} tokens each")
     version = subprocess.run([args.normtune, "--version"], stdout=subprocess.PIPE, text=True, check=False).stdout
-    command = "python tools/compare_pytorch.py " + " ".join(
-        f"--{name} {value}" for name, value in sorted(vars(args).items())
-        if value is not None and name not in ("normtune", "output"))
     return f"""# Training steps beside PyTorch
 
-{datetime.date.today().isoformat()}, {processor()}, {args.num_threads} threads; PyTorch {torch.__version__}, transformers
-{transformers.__version__}; {version.splitlines()[0] if version else "normtune"}.
+{processor()}; PyTorch {torch.__version__}, transformers {transformers.__version__};
+{version.splitlines()[0] if version else "normtune"}. A step is forward with dropout, loss, backward, clipping and AdamW, in
+float32. The programs alternate; every figure is the median over the rounds.
 
-float32, {batch}, dropout {args.dropout}; medians of {args.rounds} alternating rounds of {args.repeats} passes each. A step is
-forward, loss, backward, clipping and AdamW. Speed is the ratio of tokens per second (padding does not count); above 1
-normtune is faster. "All rows" computes the last layer for all tokens, as PyTorch does; normtune otherwise computes it
-for the [CLS] rows alone, with equal results. "Fastest" is the best of PyTorch's settings {args.settings}
-(tools/bench_pytorch.py says what they are). Peak memory is that of the whole process, the importing of PyTorch (about
-550 MB) included.
+Speed is the ratio of tokens per second (padding does not count); above 1 normtune is faster. "All rows" computes the last
+layer for all tokens, as PyTorch does; normtune otherwise computes it for the [CLS] rows alone, with equal results.
+PyTorch's "default" is eager attention; "fastest" is the best of the settings named below (tools/bench_pytorch.py says what
+they are). Peak memory is that of the whole process; the importing of PyTorch alone takes about 550 MB of it.
+"""
+
+
+def section(args, rows, load):
+    """One table with the circumstances of its measurement."""
+    batch = f"{args.batch} sequences " + (
+        f"with the lengths in {os.path.basename(args.lengths)}" if args.lengths else f"of {args.seq} tokens")
+    command = "python tools/compare_pytorch.py " + " ".join(
+        f"--{name} {value}" for name, value in sorted(vars(args).items())
+        if value is not None and name not in ("normtune", "output", "append"))
+    return f"""
+## Batches of {batch}
+
+{datetime.date.today().isoformat()}, {args.num_threads} threads, dropout {args.dropout}, {args.rounds} rounds of {args.repeats} passes, PyTorch settings
+{args.settings}; load average of the machine before the first run: {load:.2f}.
 
 {markdown_table(rows)}
-
-Repeat with
 
     {command}
 """
@@ -124,18 +132,24 @@ def main():
     parser.add_argument("--normtune", default="build/tools/normtune", help="the program")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--output", default="docs/benchmarks.md", help="Markdown file; - for standard output")
+    parser.add_argument("--append", action="store_true", help="add a table to the file, keep what it has")
     args = parser.parse_args()
+    load = os.getloadavg()[0]
+    if load > 0.5:
+        print(f"warning: load average {load:.2f}: other work will disturb the measurement", file=sys.stderr)
     rows = []
     for shape in bench_pytorch.names(args.shapes, bench_pytorch.SHAPES, "shape"):
         for method in bench_pytorch.names(args.methods, bench_pytorch.METHODS, "method"):
             rows.append(table_row(args, shape, method, compare_case(args, shape, method)))
             print(" | ".join(rows[-1]), file=sys.stderr, flush=True)
-    text = document(args, rows)
+    text = section(args, rows, load)
+    if not args.append:
+        text = introduction(args) + text
     if args.output == "-":
         print(text)
         return
     os.makedirs(os.path.dirname(args.output) or ".", exist_ok=True)
-    with open(args.output, "w") as file:
+    with open(args.output, "a" if args.append else "w") as file:
         file.write(text)
 
 
