@@ -46,8 +46,7 @@ struct Pair {
   int64_t head, key_begin, num_keys, query_begin, query_end;
 };
 
-/// Calls body(pair, scratch of this thread) for each (sequence, head) pair. Always in a parallel region:
-/// oneDNN then works in the calling thread alone, so that bits do not depend on the number of threads.
+/// Calls body(pair, scratch of this thread) for each (sequence, head) pair.
 template <typename T, typename Args, typename Body>
 void for_each_pair(const Args& args, int64_t scratch_blocks, const Body& body) {
   const int32_t* query_cu_seqlens = args.query_cu_seqlens.template data<int32_t>();

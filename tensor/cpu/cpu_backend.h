@@ -5,7 +5,7 @@
 
 namespace normtune {
 
-/// The CPU: OpenMP over rows or fixed blocks, vectorised inner loops (tensor/cpu/vector), oneDNN for products
+/// The CPU: OpenMP over rows or fixed blocks, vectorised inner loops (tensor/cpu/vector), the matrix product
 /// of float matrices. Every result is the same for any number of threads.
 class CpuBackend final : public Backend {
  public:

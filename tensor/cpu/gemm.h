@@ -20,9 +20,13 @@ struct Gemm {
   bool accumulate;
 };
 
-/// Runs in the calling thread; float through oneDNN (which then must be called inside a parallel region),
-/// double through the blocked product.
-void gemm_in_thread(const Gemm<float>& args);
-void gemm_in_thread(const Gemm<double>& args);
+/// Computes a product with all threads. Each element of c has the same bits for any number of threads and
+/// whatever the other rows and columns are.
+template <typename T>
+void gemm(const Gemm<T>& args);
+
+/// The same bits, in the calling thread alone.
+template <typename T>
+void gemm_in_thread(const Gemm<T>& args);
 
 }  // namespace normtune

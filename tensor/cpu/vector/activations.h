@@ -24,24 +24,38 @@ struct Gelu {
   }
 };
 
-/// x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2, the approximation in the same paper.
+/// sigmoid(x) and 1 - sigmoid(x), both to full relative precision: with e = exp(-|x|) <= 1 nothing overflows
+/// and nothing cancels.
+template <typename T>
+struct Sigmoid {
+  T value, complement;
+};
+
+template <typename T>
+NORMTUNE_INLINE Sigmoid<T> sigmoid(T x) {
+  const T e = exponential(x < T(0) ? x : -x);
+  const T larger = T(1) / (T(1) + e), smaller = e * larger;
+  return {x < T(0) ? smaller : larger, x < T(0) ? larger : smaller};
+}
+
+/// x (1 + tanh(u)) / 2 with u = sqrt(2 / pi) (x + 0.044715 x^3), the approximation in the same paper. Since
+/// (1 + tanh(u)) / 2 = sigmoid(2 u), it is x sigmoid(2 u).
 struct GeluTanh {
   template <typename T>
-  NORMTUNE_INLINE T inner_tanh(T x) {
-    return hyperbolic_tangent(T(0.79788456080286535588) * (x + T(0.044715) * x * x * x));
+  NORMTUNE_INLINE Sigmoid<T> gate(T x) {
+    return sigmoid(T(2 * 0.79788456080286535588) * (x + T(0.044715) * x * x * x));
   }
   template <typename T>
   NORMTUNE_INLINE T value(T x) {
-    return T(0.5) * x * (T(1) + inner_tanh(x));
+    return x * gate(x).value;
   }
   template <typename T>
   NORMTUNE_INLINE T derivative(T x) {
-    // Beyond +-10 the tangent is +-1; x^2 must not overflow there, because it meets a factor 0.
-    x = x > T(10) ? T(10) : x;
-    x = x < T(-10) ? T(-10) : x;
-    const T tangent = inner_tanh(x);
-    const T inner_derivative = T(0.79788456080286535588) * (T(1) + T(3 * 0.044715) * x * x);
-    return T(0.5) * (T(1) + tangent) + T(0.5) * x * (T(1) - tangent * tangent) * inner_derivative;
+    const Sigmoid<T> at_x = gate(x);
+    // Beyond +-20 the slope of the gate is 0; x^2 must not overflow there.
+    const T bounded = x > T(20) ? T(20) : x < T(-20) ? T(-20) : x;
+    const T inner_derivative = T(2 * 0.79788456080286535588) * (T(1) + T(3 * 0.044715) * bounded * bounded);
+    return at_x.value + bounded * at_x.value * at_x.complement * inner_derivative;
   }
 };
 
@@ -61,12 +75,12 @@ struct Tanh {
 struct Silu {
   template <typename T>
   NORMTUNE_INLINE T value(T x) {
-    return x / (T(1) + exponential(-x));
+    return x * sigmoid(x).value;
   }
   template <typename T>
   NORMTUNE_INLINE T derivative(T x) {
-    const T sigmoid = T(1) / (T(1) + exponential(-x));
-    return sigmoid * (T(1) + x * (T(1) - sigmoid));
+    const Sigmoid<T> at_x = sigmoid(x);
+    return at_x.value * (T(1) + x * at_x.complement);
   }
 };
 

@@ -1,48 +1,81 @@
 // Part of loops.cpp: dropout with Philox4x32-10 on the fly.
 
-/// The words of philox4x32 (tensor/philox.h) for `count` counters {example_id, position, first + i, head}, in
-/// the lanes of a vector.
-constexpr int philox_lanes = 16;
+/// 64-bit lanes, of which Philox uses the lower halves: the upper halves may hold anything.
+typedef uint64_t Lanes __attribute__((vector_size(vector_bytes)));
+constexpr int64_t num_lanes = vector_bytes / 8;
 
-struct PhiloxBlock {
-  alignas(64) uint32_t words[4][philox_lanes];
-};
+/// The 64-bit product of a number and the lower half of each lane.
+NORMTUNE_INLINE Lanes multiply_lower_halves(Lanes a, uint32_t factor) {
+#if defined(__AVX512F__)
+  // The form with a mask, because the plain one makes g++ 12 warn of its own header.
+  return (Lanes)_mm512_maskz_mul_epu32(0xFF, (__m512i)a, _mm512_set1_epi64(factor));
+#elif defined(__AVX2__)
+  return (Lanes)_mm256_mul_epu32((__m256i)a, _mm256_set1_epi64x(factor));
+#elif defined(__SSE2__)
+  return (Lanes)_mm_mul_epu32((__m128i)a, _mm_set1_epi64x(factor));
+#else
+  return (a & 0xFFFFFFFF) * factor;
+#endif
+}
 
-NORMTUNE_INLINE void philox_block(const DropoutRow& mask, uint32_t first, PhiloxBlock& block) {
-  constexpr uint32_t multiplier_0 = 0xD2511F53, multiplier_1 = 0xCD9E8D57;
-  constexpr uint32_t weyl_0 = 0x9E3779B9, weyl_1 = 0xBB67AE85;
-#pragma omp simd
-  for (int i = 0; i < philox_lanes; ++i) {
-    uint32_t c0 = mask.example_id, c1 = mask.position, c2 = first + static_cast<uint32_t>(i), c3 = mask.head;
-    uint32_t key_low = mask.key.low, key_high = mask.key.high;
-    for (int round = 0; round < 10; ++round) {
-      const uint64_t product_0 = static_cast<uint64_t>(multiplier_0) * c0;
-      const uint64_t product_1 = static_cast<uint64_t>(multiplier_1) * c2;
-      c0 = static_cast<uint32_t>(product_1 >> 32) ^ c1 ^ key_low;
-      c2 = static_cast<uint32_t>(product_0 >> 32) ^ c3 ^ key_high;
-      c1 = static_cast<uint32_t>(product_1);
-      c3 = static_cast<uint32_t>(product_0);
-      key_low += weyl_0;
-      key_high += weyl_1;
-    }
-    block.words[0][i] = c0;
-    block.words[1][i] = c1;
-    block.words[2][i] = c2;
-    block.words[3][i] = c3;
+/// Four vectors of counters at a time: while one waits for its product, the others work.
+constexpr int64_t philox_vectors = 4, philox_counters = philox_vectors * num_lanes;
+constexpr int64_t philox_channels = 4 * philox_counters;
+
+/// The words of philox4x32 (tensor/philox.h) for the counters {example_id, position, first + i, head}, in the
+/// order of the channels.
+NORMTUNE_INLINE void philox_words(const DropoutRow& mask, uint32_t first, uint32_t* words) {
+  uint64_t counters[philox_counters];
+  for (int64_t i = 0; i < philox_counters; ++i) counters[i] = first + static_cast<uint32_t>(i);
+  Lanes c0[philox_vectors], c1[philox_vectors], c2[philox_vectors], c3[philox_vectors];
+  __builtin_memcpy(c2, counters, sizeof(c2));
+  for (int64_t v = 0; v < philox_vectors; ++v) {
+    c0[v] = Lanes{} + mask.example_id;
+    c1[v] = Lanes{} + mask.position;
+    c3[v] = Lanes{} + mask.head;
   }
+  uint32_t key_low = mask.key.low, key_high = mask.key.high;
+#pragma GCC unroll 10
+  for (int round = 0; round < 10; ++round) {
+    for (int64_t v = 0; v < philox_vectors; ++v) {
+      const Lanes product_0 = multiply_lower_halves(c0[v], 0xD2511F53);
+      const Lanes product_1 = multiply_lower_halves(c2[v], 0xCD9E8D57);
+      c0[v] = (product_1 >> 32) ^ c1[v] ^ key_low;
+      c2[v] = (product_0 >> 32) ^ c3[v] ^ key_high;
+      c1[v] = product_1;
+      c3[v] = product_0;
+    }
+    key_low += 0x9E3779B9;
+    key_high += 0xBB67AE85;
+  }
+  uint64_t word_pairs[2 * philox_counters];  // of little-endian words
+  for (int64_t v = 0; v < philox_vectors; ++v) {
+    const Lanes pair_0 = (c0[v] & 0xFFFFFFFF) | (c1[v] << 32), pair_1 = (c2[v] & 0xFFFFFFFF) | (c3[v] << 32);
+    for (int64_t i = 0; i < num_lanes; ++i) {
+      word_pairs[2 * (v * num_lanes + i)] = pair_0[i];
+      word_pairs[2 * (v * num_lanes + i) + 1] = pair_1[i];
+    }
+  }
+  __builtin_memcpy(words, word_pairs, sizeof(word_pairs));
+}
+
+template <typename T>
+NORMTUNE_INLINE void keep_or_zero(const T* input, const uint32_t* words, uint32_t threshold, T scale,
+                                  T* output, int64_t n) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) output[i] = words[i] >= threshold ? input[i] * scale : T(0);
 }
 
 template <typename T>
 void dropout(const T* input, const DropoutRow& mask, T* output, int64_t n) {
-  const T kept = static_cast<T>(mask.scale);
-  constexpr int64_t block_channels = 4 * philox_lanes;
-  PhiloxBlock block;
-  for (int64_t begin = 0; begin < n; begin += block_channels) {
-    philox_block(mask, static_cast<uint32_t>(begin / 4), block);
-    const int64_t count = n - begin < block_channels ? n - begin : block_channels;
-    for (int64_t i = 0; i < count; ++i) {
-      const bool keep = block.words[i % 4][i / 4] >= mask.threshold;
-      output[begin + i] = keep ? input[begin + i] * kept : T(0);
+  const T scale = static_cast<T>(mask.scale);
+  uint32_t words[philox_channels];
+  for (int64_t begin = 0; begin < n; begin += philox_channels) {
+    philox_words(mask, static_cast<uint32_t>(begin / 4), words);
+    if (n - begin >= philox_channels) {
+      keep_or_zero(input + begin, words, mask.threshold, scale, output + begin, philox_channels);
+    } else {
+      keep_or_zero(input + begin, words, mask.threshold, scale, output + begin, n - begin);
     }
   }
 }

@@ -7,6 +7,9 @@
 #include "tensor/cpu/vector/loops.h"
 
 #include <math.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 
 #include "tensor/cpu/vector/instruction_sets.h"
 
@@ -15,12 +18,23 @@
 namespace normtune::vector::NORMTUNE_ISA {
 namespace {
 
+#if defined(__AVX512F__)
+constexpr int vector_bytes = 64;
+#elif defined(__AVX2__)
+constexpr int vector_bytes = 32;
+#else
+constexpr int vector_bytes = 16;
+#endif
+template <typename T>
+constexpr int64_t lanes = vector_bytes / static_cast<int64_t>(sizeof(T));
+
 #include "tensor/cpu/vector/math.h"
 //
 #include "tensor/cpu/vector/activations.h"
 #include "tensor/cpu/vector/dropout.h"
 #include "tensor/cpu/vector/elementwise.h"
 #include "tensor/cpu/vector/optimizer.h"
+#include "tensor/cpu/vector/product.h"
 #include "tensor/cpu/vector/roof.h"
 #include "tensor/cpu/vector/rows.h"
 
@@ -51,8 +65,12 @@ constexpr Loops<T> make_table() {
   table.sum_of_squares = sum_of_squares<T>;
   table.adamw = adamw<T>;
   table.sgd = sgd<T>;
-  table.multiply_accumulate = multiply_accumulate<T>;
   table.multiply_adds = multiply_adds<T>;
+  table.tile_rows = tile_rows;
+  table.tile_columns = tile_columns<T>;
+  table.pack_panels = pack_panels<T>;
+  table.pack_tiles = pack_tiles<T>;
+  table.multiply_panels = multiply_panels<T>;
   return table;
 }
 

@@ -35,6 +35,19 @@ struct AdamWFactors {
 /// The number of functions in normtune::Activation, in the order of its values.
 constexpr int num_activations = 5;
 
+/// c [m, n] (+)= a [m, k] b [k, n], b cut into panels by pack_panels. Row i of a begins at
+/// (i / tile_rows) * tile_step + (i % tile_rows) * row_step, its elements are k_step apart.
+template <typename T>
+struct PanelProduct {
+  const T* a;
+  int64_t tile_step, row_step, k_step;
+  const T* panels;
+  int64_t m, k, n;
+  T* c;
+  int64_t ldc;
+  bool accumulate;
+};
+
 template <typename T>
 struct Loops {
   void (*add)(const T* a, const T* b, T* output, int64_t n);
@@ -56,7 +69,7 @@ struct Loops {
   void (*softmax_backward)(const T* probs, const T* grad_output, T factor, T* grad_input, int64_t n);
 
   /// Returns rstd. `sum` may be `output`; `normalized` may be null.
-  T (*layer_norm)
+  T(*layer_norm)
   (const T* sum, const T* weight, const T* bias, double eps, T* normalized, T* output, int64_t n);
   /// grad_sum, and += to the column sums; each of the three may be null. grad_sum may be grad_output.
   void (*layer_norm_backward)(const T* grad_output, const T* normalized, T rstd, const T* weight, T* grad_sum,
@@ -70,10 +83,16 @@ struct Loops {
   /// parameter -= lr * (gradient_scale * gradient + weight_decay * parameter)
   void (*sgd)(T* parameter, const T* gradient, T lr, T weight_decay, T gradient_scale, int64_t n);
 
-  /// c[i, j] += sum over l of a[i, l] * b[l, j] for i < rows, j < n: the heart of the blocked product. a, b
-  /// and c have row distances lda, ldb and ldc.
-  void (*multiply_accumulate)(const T* a, int64_t lda, const T* b, int64_t ldb, T* c, int64_t ldc,
-                              int64_t rows, int64_t k, int64_t n);
+  /// The size of the tiles in which a product is computed.
+  int64_t tile_rows, tile_columns;
+  /// Cuts b [k, n] into panels of tile_columns columns, each [k, tile_columns] and contiguous; the last one
+  /// is filled up with zeros. Element (l, j) of b lies at l * k_step + j * column_step, one of the steps
+  /// being 1.
+  void (*pack_panels)(const T* b, int64_t k_step, int64_t column_step, int64_t k, int64_t n, T* packed);
+  /// Cuts a transposed [k, m], rows k_step apart, into tiles of tile_rows columns, each [k, tile_rows] and
+  /// contiguous.
+  void (*pack_tiles)(const T* a, int64_t k_step, int64_t k, int64_t m, T* packed);
+  void (*multiply_panels)(const PanelProduct<T>& args);
 
   /// Multiply-adds on registers alone; returns their number of floating-point operations.
   double (*multiply_adds)(int64_t iterations);

@@ -1,19 +1,11 @@
 // Part of loops.cpp: multiply-adds that wait for nothing, to measure what the machine can do at best.
 
-/// Bytes of one vector register, and independent sums that hide a multiply-add's latency without running out of
-/// registers.
-#if defined(__AVX512F__)
-constexpr int register_bytes = 64, independent_sums = 16;
-#elif defined(__AVX__)
-constexpr int register_bytes = 32, independent_sums = 10;
-#else
-constexpr int register_bytes = 16, independent_sums = 10;
-#endif
+/// Independent sums that hide a multiply-add's latency without running out of registers.
+constexpr int independent_sums = vector_bytes == 64 ? 16 : 10;
 
 template <typename T>
 double multiply_adds(int64_t iterations) {
-  typedef T Register __attribute__((vector_size(register_bytes)));
-  constexpr int lanes = register_bytes / static_cast<int>(sizeof(T));
+  typedef T Register __attribute__((vector_size(vector_bytes)));
   Register sums[independent_sums] = {};
   const Register factor = Register{} + T(0.999), summand = Register{} + T(0.001);
   for (int64_t i = 0; i < iterations; ++i) {
@@ -22,5 +14,5 @@ double multiply_adds(int64_t iterations) {
   }
   volatile T sink = 0;  // the sums must not be optimised away
   for (const Register& sum : sums) sink = sink + sum[0];
-  return 2.0 * lanes * independent_sums * static_cast<double>(iterations);
+  return 2.0 * lanes<T> * independent_sums * static_cast<double>(iterations);
 }
