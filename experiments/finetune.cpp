@@ -516,6 +516,7 @@ FinetuneResult finetune(const FinetuneOptions& options) {
   check_finetune_options(options);
   if (!options.overwrite_output_dir && !goes_on(options)) require_empty_run_folder(options.output_dir);
   const FolderLock lock(options.output_dir);
+  remove_temporary_run_files(options.output_dir);
   return FinetuneJob(options).run();
 }
 

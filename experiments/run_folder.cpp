@@ -8,8 +8,10 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <functional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "experiments/atomic_folder.h"
 #include "experiments/checkpoint_folder.h"
@@ -47,6 +49,18 @@ bool is_run_file(std::string_view name) {
   if (name.ends_with(suffix)) name.remove_suffix(suffix.size());
   return checkpoint_step(name) ||
          std::find(run_file_names.begin(), run_file_names.end(), name) != run_file_names.end();
+}
+
+void remove_entries(const fs::path& folder, const std::function<bool(std::string_view)>& is_removed) {
+  std::vector<fs::path> paths;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
+    if (is_removed(entry.path().filename().string())) paths.push_back(entry.path());
+  }
+  for (const fs::path& path : paths) {
+    std::error_code error;
+    fs::remove_all(path, error);
+    if (error) fail(ErrorKind::write, "{}: cannot remove: {}", path.string(), error.message());
+  }
 }
 
 void make_folder(const fs::path& path) {
@@ -114,12 +128,12 @@ void require_empty_run_folder(const fs::path& folder) {
 }
 
 void remove_run_files(const fs::path& folder) {
-  for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
-    if (!is_run_file(entry.path().filename().string())) continue;
-    std::error_code error;
-    fs::remove_all(entry.path(), error);
-    if (error) fail(ErrorKind::write, "{}: cannot remove: {}", entry.path().string(), error.message());
-  }
+  remove_entries(folder, is_run_file);
+}
+
+void remove_temporary_run_files(const fs::path& folder) {
+  remove_entries(folder,
+                 [](std::string_view name) { return name.ends_with(temporary_suffix) && is_run_file(name); });
 }
 
 }  // namespace normtune

@@ -28,4 +28,7 @@ void require_empty_run_folder(const std::filesystem::path& folder);
 /// Removes what a run writes (model, logs, results, checkpoints), and nothing else. Throws Error(write).
 void remove_run_files(const std::filesystem::path& folder);
 
+/// Removes what a killed process left half-written: temporary files and folders of a run.
+void remove_temporary_run_files(const std::filesystem::path& folder);
+
 }  // namespace normtune
