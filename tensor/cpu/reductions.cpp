@@ -22,7 +22,8 @@ double sum_of_pieces(int64_t count, const Reduce& reduce) {
 }  // namespace
 
 void CpuBackend::column_sums(const ColumnSums& args) {
-  const auto [data, dtype, rows, columns, ld] = args.input;
+  const DType dtype = args.input.dtype;
+  const int64_t rows = args.input.rows, columns = args.input.cols, ld = args.input.ld;
   const int64_t block = rows_per_partial_sum(rows);
   const int64_t num_blocks = (rows + block - 1) / block;
   const Tensor partial = Tensor::zeros({num_blocks, columns}, dtype);
