@@ -50,7 +50,8 @@ void redirect_output(OutputTo output_to, const std::string& file) {
 [[noreturn]] void become_normtune(const Call& call, const TemporaryFolder& folder) {
   redirect((folder / "in").c_str(), O_RDONLY, STDIN_FILENO);
   redirect((folder / "err").c_str(), O_WRONLY | O_CREAT | O_TRUNC, STDERR_FILENO);
-  redirect_output(call.output_to, folder / "out");
+  redirect_output(call.output_to, (folder / "out").string());
+  setenv("OMP_NUM_THREADS", "1", 1);  // tiny models: threads would only wait for each other
   for (const auto& [name, value] : call.environment) setenv(name.c_str(), value.c_str(), 1);
   std::vector<char*> arguments = {const_cast<char*>(NORMTUNE_PROGRAM)};
   for (const std::string& argument : call.arguments) arguments.push_back(const_cast<char*>(argument.c_str()));
@@ -99,17 +100,6 @@ Outcome run_normtune(const Call& call) {
   return outcome;
 }
 
-TemporaryFolder::TemporaryFolder() {
-  std::string name = (fs::temp_directory_path() / "normtune-test-XXXXXX").string();
-  if (mkdtemp(name.data()) == nullptr) throw std::runtime_error("mkdtemp failed");
-  path_ = name;
-}
-
-TemporaryFolder::~TemporaryFolder() {
-  std::error_code ignored;
-  fs::remove_all(path_, ignored);
-}
-
 void write_text(const fs::path& file, std::string_view text) {
   fs::create_directories(file.parent_path());
   std::ofstream(file, std::ios::binary) << text;
@@ -147,15 +137,19 @@ nlohmann::json tiny_config() {
 namespace {
 
 std::vector<NamedTensor> random_weights(const fs::path& folder, const TinyModel& model) {
-  BertConfig config = read_bert_config(folder);
-  config.id2label.resize(static_cast<size_t>(std::max<int64_t>(model.classifier_labels, 1)));
+  const BertConfig config = read_bert_config(folder);
   const Bert bert(config, BertHead::classification);
   std::vector<NamedTensor> tensors;
   for (const Parameter& parameter : bert.parameters()) {
-    if (parameter.component == "classifier" && model.classifier_labels == 0) continue;
+    if (parameter.component == "classifier") continue;
     if (parameter.component == "pooler.dense" && !model.pooler) continue;
     initialize_parameter(parameter, config, 1);
     tensors.push_back({parameter.name, parameter.variable.tensor()});
+  }
+  const auto num_labels = static_cast<int64_t>(model.constant_logits.size());
+  if (num_labels > 0) {
+    tensors.push_back({"classifier.weight", Tensor::zeros({num_labels, config.hidden_size}, DType::float32)});
+    tensors.push_back({"classifier.bias", Tensor::from_values({num_labels}, model.constant_logits)});
   }
   return tensors;
 }
@@ -194,6 +188,23 @@ std::string cola_rows(int count) {
   return text;
 }
 
+/// Columns of MNLI: the texts are the 9th and 10th.
+std::string mnli_rows(int count, bool labelled) {
+  const std::string columns =
+      "promptID\tpairID\tgenre\tsentence1_binary_parse\tsentence2_binary_parse\tsentence1_parse\t"
+      "sentence2_parse";
+  std::string text = "index\t" + columns + "\tsentence1\tsentence2";
+  if (labelled) text += "\tlabel1\tlabel2\tlabel3\tlabel4\tlabel5\tgold_label";
+  text += "\n";
+  for (int i = 0; i < count; ++i) {
+    text += std::to_string(i) + "\t" + columns + "\tthe cat sleeps\tthe dog runs";
+    const std::string label = i % 2 == 0 ? "contradiction" : "neutral";
+    if (labelled) text += "\t-\t-\t-\t-\t-\t" + label;
+    text += "\n";
+  }
+  return text;
+}
+
 }  // namespace
 
 void write_tiny_glue(const fs::path& folder) {
@@ -203,6 +214,11 @@ void write_tiny_glue(const fs::path& folder) {
   write_text(folder / "CoLA/train.tsv", cola_rows(24));
   write_text(folder / "CoLA/dev.tsv", cola_rows(9));
   write_text(folder / "CoLA/test.tsv", "index\tsentence\n0\tthe dog runs .\n1\tdog the\n");
+  write_text(folder / "MNLI/dev_matched.tsv", mnli_rows(4, true));
+  write_text(folder / "MNLI/dev_mismatched.tsv", mnli_rows(3, true));
+  write_text(folder / "MNLI/test_matched.tsv", mnli_rows(5, false));
+  write_text(folder / "MNLI/test_mismatched.tsv", mnli_rows(6, false));
+  write_text(folder / "diagnostic/diagnostic.tsv", "index\tsentence1\tsentence2\n0\tthe cat\ta dog\n");
 }
 
 }  // namespace normtune::test

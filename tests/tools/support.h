@@ -7,6 +7,8 @@
 #include <utility>
 #include <vector>
 
+#include "tests/support/temporary_folder.h"
+
 namespace normtune::test {
 
 /// Where a child process' standard output goes.
@@ -41,20 +43,7 @@ inline Outcome run_normtune(std::vector<std::string> arguments, std::string inpu
   return run_normtune(Call{.arguments = std::move(arguments), .input = std::move(input)});
 }
 
-/// A folder that goes with the test.
-class TemporaryFolder {
- public:
-  TemporaryFolder();
-  ~TemporaryFolder();
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-
-  const std::filesystem::path& path() const { return path_; }
-  std::string operator/(std::string_view name) const { return (path_ / name).string(); }
-
- private:
-  std::filesystem::path path_;
-};
+using testing::TemporaryFolder;
 
 void write_text(const std::filesystem::path& file, std::string_view text);
 std::string read_text(const std::filesystem::path& file);
@@ -67,14 +56,15 @@ struct TinyModel {
   nlohmann::json config = tiny_config();
   bool weights = true;
   bool pooler = true;
-  int64_t classifier_labels = 0;  ///< 0: the folder has no classifier
+  /// The classifier answers with these logits whatever it reads. Empty: the folder has no classifier.
+  std::vector<float> constant_logits = {};
 };
 
 /// Writes a model folder with an uncased tokenizer and random weights.
 void write_tiny_model(const std::filesystem::path& folder, const TinyModel& model = {});
 
-/// Writes RTE and CoLA with a few rows for each split into a GLUE folder; the words are in the tiny
-/// vocabulary.
+/// Writes a GLUE folder: RTE and CoLA with 24 training, 9 dev and a few test rows, MNLI and the diagnostic
+/// rows without training rows. The words are in the tiny vocabulary.
 void write_tiny_glue(const std::filesystem::path& folder);
 
 }  // namespace normtune::test
