@@ -15,8 +15,8 @@ namespace normtune {
 /// bias    [hidden_size]        same dtype and device as input
 /// return  [..., hidden_size]
 ///
-/// Saves the normalized input and rstd [num_rows] if input or weight requires a gradient, and weight if input
-/// does. The input itself is not kept.
+/// Saves the normalized input, rstd [num_rows] and weight if input or weight requires a gradient. The input
+/// itself is not kept.
 /// Throws std::invalid_argument if the shapes, dtypes or devices do not agree.
 Variable layer_norm(const Variable& input, const Variable& weight, const Variable& bias, double eps);
 
