@@ -14,9 +14,9 @@ namespace normtune {
 /// bias      [hidden_size]
 /// return    [num_rows, hidden_size]
 ///
-/// Saves the normalized sum and rstd [num_rows] if input, residual or weight requires a gradient, weight if
-/// input or residual does, and the mask's ids and positions if input does. Neither input nor residual is
-/// kept. Throws std::invalid_argument if shapes, dtypes or devices do not agree.
+/// Saves the normalized sum, rstd [num_rows] and weight if input, residual or weight requires a gradient, and
+/// the mask's ids and positions if input does. Neither input nor residual is kept.
+/// Throws std::invalid_argument if shapes, dtypes or devices do not agree.
 Variable dropout_residual_layer_norm(const Variable& input, const Variable& residual, const Variable& weight,
                                      const Variable& bias, double eps, const DropoutMask& mask);
 

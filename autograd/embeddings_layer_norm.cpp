@@ -56,6 +56,24 @@ class EmbeddingsLayerNormBackward : public Node {
   int64_t padding_idx = -1;
 };
 
+/// Inputs in the order tables, weight, bias.
+void check_embeddings(const std::vector<Variable>& inputs, const std::array<Tensor, num_tables>& ids,
+                      const DropoutMask& mask) {
+  constexpr std::string_view op = "embeddings_layer_norm";
+  constexpr std::array<std::string_view, num_tables> id_names{"ids", "position_ids", "token_type_ids"};
+  detail::check_operands(op, inputs);
+  const Device device = inputs[0].device();
+  detail::check_rank(op, "word_weight", inputs[0].shape(), 2);
+  detail::check_normalization(op, inputs[0], inputs[num_tables], inputs[num_tables + 1]);
+  const int64_t num_rows = ids[0].numel(), hidden_size = inputs[0].size(1);
+  for (size_t i = 0; i < num_tables; ++i) {
+    detail::check_rank(op, "each table", inputs[i].shape(), 2);
+    detail::check_shape(op, "each table", inputs[i].shape(), {inputs[i].size(0), hidden_size});
+    detail::check_index(op, id_names[i], ids[i], device, num_rows, 0, inputs[i].size(0));
+  }
+  detail::check_dropout_mask(op, mask, num_rows, device);
+}
+
 }  // namespace
 
 Variable embeddings_layer_norm(const Variable& word_weight, const Variable& position_weight,
@@ -63,23 +81,12 @@ Variable embeddings_layer_norm(const Variable& word_weight, const Variable& posi
                                const Tensor& position_ids, const Tensor& token_type_ids,
                                const Variable& weight, const Variable& bias, double eps,
                                const DropoutMask& mask, int64_t padding_idx) {
-  constexpr std::string_view op = "embeddings_layer_norm";
   const std::vector<Variable> inputs{word_weight, position_weight, token_type_weight, weight, bias};
   const std::array<Tensor, num_tables> table_ids{ids, position_ids, token_type_ids};
-  constexpr std::array<std::string_view, num_tables> id_names{"ids", "position_ids", "token_type_ids"};
-  detail::check_operands(op, inputs);
-  detail::check_rank(op, "word_weight", word_weight.shape(), 2);
-  detail::check_normalization(op, word_weight, weight, bias);
-  const int64_t num_rows = ids.numel(), hidden_size = word_weight.size(1);
-  for (size_t i = 0; i < num_tables; ++i) {
-    detail::check_rank(op, "each table", inputs[i].shape(), 2);
-    detail::check_shape(op, "each table", inputs[i].shape(), {inputs[i].size(0), hidden_size});
-    detail::check_index(op, id_names[i], table_ids[i], weight.device(), num_rows, 0, inputs[i].size(0));
-  }
-  detail::check_dropout_mask(op, mask, num_rows, weight.device());
+  check_embeddings(inputs, table_ids, mask);
 
   Backend& backend = weight.backend();
-  const Tensor sum = Tensor::empty({num_rows, hidden_size}, weight.dtype(), weight.device());
+  const Tensor sum = Tensor::empty({ids.numel(), word_weight.size(1)}, weight.dtype(), weight.device());
   const Tensor output = Tensor::empty_like(sum);  // until the end also the rows of one table
   backend.gather_rows({.input = word_weight.tensor(), .index = ids, .output = sum});
   for (size_t i = 1; i < num_tables; ++i) {

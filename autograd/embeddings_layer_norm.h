@@ -17,8 +17,8 @@ namespace normtune {
 /// padding_idx        a row of word_weight that gets no gradient; -1: none
 /// return             [rows, hidden_size]
 ///
-/// Saves the normalized sum and rstd [rows] if a table or weight requires a gradient, weight and the ids of
-/// the trainable tables if a table does, and the mask's ids and positions.
+/// Saves the normalized sum, rstd [rows] and weight if a table or weight requires a gradient, the ids of the
+/// trainable tables, and the mask's ids and positions.
 /// Throws std::invalid_argument if shapes, dtypes, devices or ids do not fit.
 Variable embeddings_layer_norm(const Variable& word_weight, const Variable& position_weight,
                                const Variable& token_type_weight, const Tensor& ids,
