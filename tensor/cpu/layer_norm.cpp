@@ -86,17 +86,16 @@ template <typename T>
 void backward_rows(const Backend::LayerNormBackward& args) {
   const int64_t hidden_size = args.weight.numel();
   const int64_t num_rows = args.grad_output.numel() / hidden_size;
-  const int64_t block = rows_per_partial_sum(num_rows);
-  const int64_t num_blocks = (num_rows + block - 1) / block;
+  const int64_t num_blocks = num_partial_sums(num_rows);
   const LayerNormBackwardRows<T> rows(args);
   // One partial sum for each block of rows: [num_blocks, hidden_size]
   const auto make_partial = [&](const Tensor* wanted) {
     return wanted == nullptr ? Tensor() : Tensor::zeros({num_blocks, hidden_size}, wanted->dtype());
   };
   const Tensor partial_weight = make_partial(args.grad_weight), partial_bias = make_partial(args.grad_bias);
-  parallel_pieces(num_rows, block, [&](int64_t begin, int64_t end) {
+  parallel_pieces(num_rows, rows_per_partial_sum, [&](int64_t begin, int64_t end) {
     const auto sums = [&](const Tensor& partial) {
-      return partial.defined() ? partial.data<T>() + begin / block * hidden_size : nullptr;
+      return partial.defined() ? partial.data<T>() + begin / rows_per_partial_sum * hidden_size : nullptr;
     };
     for (int64_t row = begin; row < end; ++row) rows.row(row, sums(partial_weight), sums(partial_bias));
   });

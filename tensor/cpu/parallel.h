@@ -35,20 +35,24 @@ void parallel_rows(int64_t rows, int64_t columns, const Body& body) {
   });
 }
 
-/// Rows whose sum makes one partial result of a sum over rows: at most 64 partial results, each of at least
-/// 32 rows.
-inline int64_t rows_per_partial_sum(int64_t rows) {
-  return std::max<int64_t>(32, (rows + 63) / 64);
+/// Rows whose sum makes one partial result of a sum over rows.
+constexpr int64_t rows_per_partial_sum = 32;
+
+inline int64_t num_partial_sums(int64_t rows) {
+  return (rows + rows_per_partial_sum - 1) / rows_per_partial_sum;
 }
 
 /// output[j] = sum over i of partial[i, j], in the order of i.
 template <typename T>
 void sum_partial_rows(const T* partial, int64_t rows, int64_t columns, T* output) {
-  parallel_pieces(columns, 4096, [&](int64_t begin, int64_t end) {
-    std::fill(output + begin, output + end, T(0));
+  constexpr int64_t columns_per_piece = 256;
+  parallel_pieces(columns, columns_per_piece, [&](int64_t begin, int64_t end) {
+    double sums[columns_per_piece] = {};
     for (int64_t row = 0; row < rows; ++row) {
-      for (int64_t j = begin; j < end; ++j) output[j] += partial[row * columns + j];
+      for (int64_t j = begin; j < end; ++j)
+        sums[j - begin] += static_cast<double>(partial[row * columns + j]);
     }
+    for (int64_t j = begin; j < end; ++j) output[j] = static_cast<T>(sums[j - begin]);
   });
 }
 

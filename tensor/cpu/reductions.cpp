@@ -24,14 +24,13 @@ double sum_of_pieces(int64_t count, const Reduce& reduce) {
 void CpuBackend::column_sums(const ColumnSums& args) {
   const DType dtype = args.input.dtype;
   const int64_t rows = args.input.rows, columns = args.input.cols, ld = args.input.ld;
-  const int64_t block = rows_per_partial_sum(rows);
-  const int64_t num_blocks = (rows + block - 1) / block;
+  const int64_t num_blocks = num_partial_sums(rows);
   const Tensor partial = Tensor::zeros({num_blocks, columns}, dtype);
   dispatch_floating(dtype, [&]<typename T>() {
     const T* input = args.input.as<T>();
     const auto& loops = vector::loops<T>();
-    parallel_pieces(rows, block, [&](int64_t begin, int64_t end) {
-      T* sums = partial.data<T>() + begin / block * columns;
+    parallel_pieces(rows, rows_per_partial_sum, [&](int64_t begin, int64_t end) {
+      T* sums = partial.data<T>() + begin / rows_per_partial_sum * columns;
       for (int64_t row = begin; row < end; ++row) loops.add(sums, input + row * ld, sums, columns);
     });
     sum_partial_rows(partial.data<T>(), num_blocks, columns, args.output.data<T>());
