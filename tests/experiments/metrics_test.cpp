@@ -12,8 +12,8 @@ using fixtures::check_error;
 
 namespace {
 
-nlohmann::json recorded() {
-  return read_json_file(std::filesystem::path(NORMTUNE_TEST_FILES) / "metrics.json", ErrorKind::data);
+nlohmann::json recorded(const std::string& key) {
+  return read_json_file(std::filesystem::path(NORMTUNE_TEST_FILES) / "metrics.json", ErrorKind::data).at(key);
 }
 
 void check_close(std::optional<double> found, const nlohmann::json& expected) {
@@ -53,7 +53,7 @@ std::string keys_of(const Metrics& metrics) {
 BOOST_AUTO_TEST_SUITE(metrics)
 
 BOOST_AUTO_TEST_CASE(classes_as_scikit_learn_scores_them) {
-  for (const auto& expected : recorded().at("classes")) {
+  for (const auto& expected : recorded("classes")) {
     BOOST_TEST_CONTEXT(expected.at("name")) {
       const auto predictions = expected.at("predictions").get<std::vector<int32_t>>();
       const auto labels = expected.at("labels").get<std::vector<int32_t>>();
@@ -67,7 +67,7 @@ BOOST_AUTO_TEST_CASE(classes_as_scikit_learn_scores_them) {
 }
 
 BOOST_AUTO_TEST_CASE(scores_as_scipy_correlates_them) {
-  for (const auto& expected : recorded().at("scores")) {
+  for (const auto& expected : recorded("scores")) {
     BOOST_TEST_CONTEXT(expected.at("name")) {
       const auto predictions = expected.at("predictions").get<std::vector<double>>();
       const auto targets = expected.at("targets").get<std::vector<double>>();
