@@ -287,9 +287,18 @@ void check_method_name(std::string_view name) {
   find_method(name);
 }
 
+namespace {
+
+/// At least one channel, as AdapterHub has it, however small the model.
+int64_t reduced_size(const BertConfig& config, int64_t reduction_factor) {
+  return std::max<int64_t>(1, config.hidden_size / reduction_factor);
+}
+
+}  // namespace
+
 AdapterHubDelta houlsby_settings(const BertConfig& config, const MethodOptions& options) {
   const int64_t reduced =
-      options.adapter_reduction_factor ? config.hidden_size / *options.adapter_reduction_factor : 64;
+      options.adapter_reduction_factor ? reduced_size(config, *options.adapter_reduction_factor) : 64;
   return {.name = adapter_name,
           .hidden_size = config.hidden_size,
           .bottleneck_size = options.adapter_size.value_or(reduced),
@@ -301,7 +310,7 @@ AdapterHubDelta houlsby_settings(const BertConfig& config, const MethodOptions& 
 }
 
 AdapterHubDelta pfeiffer_settings(const BertConfig& config, const MethodOptions& options) {
-  const int64_t reduced = config.hidden_size / options.adapter_reduction_factor.value_or(16);
+  const int64_t reduced = reduced_size(config, options.adapter_reduction_factor.value_or(16));
   return {.name = adapter_name,
           .hidden_size = config.hidden_size,
           .bottleneck_size = options.adapter_size.value_or(reduced),

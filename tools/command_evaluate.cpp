@@ -35,6 +35,7 @@ int run_evaluate(Arguments arguments) {
   if (!options.parse(arguments)) return 0;
   apply_common_options(evaluate_arguments.common);
   require_model(options, evaluate_arguments.model);
+  fit_sequence_length(options, evaluate_arguments.model, evaluate_arguments.max_seq_length);
 
   const Console console = evaluate_arguments.common.console();
   const EvaluationInput input = load_evaluation_input(evaluate_arguments, console);

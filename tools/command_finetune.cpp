@@ -48,9 +48,10 @@ int run_finetune(Arguments arguments) {
   add_finetune_options(options, finetune_arguments);
   if (!options.parse(arguments)) return 0;
   apply_common_options(finetune_arguments.common);
-  const FinetuneOptions finetune_options = resolve_finetune(finetune_arguments);
+  FinetuneOptions finetune_options = resolve_finetune(finetune_arguments);
   require_model(options, finetune_options.model_name_or_path);
   options.require("output_dir");
+  fit_sequence_length(options, finetune_options.model_name_or_path, finetune_options.max_seq_length);
 
   const FinetuneResult result = finetune(finetune_options);
   if (result.interrupted_by != 0) return report_interrupt(result);

@@ -4,6 +4,8 @@
 #include <unordered_map>
 
 #include "experiments/method.h"
+#include "nn/adapter.h"
+#include "nn/adapter_config.h"
 #include "nn/bert.h"
 #include "nn/bert_config.h"
 #include "nn/checkpoint.h"
@@ -93,6 +95,17 @@ Json tensor_list(const Bert& bert, const std::vector<TrainableTensor>& trainable
   return list;
 }
 
+/// The adapters that lie in or beside the model count as part of it.
+void insert_adapters(Bert& bert, const fs::path& folder) {
+  for (const fs::path& candidate : {folder, folder / "adapterhub"}) {
+    if (adapter_folder_kind(candidate) != AdapterFolder::adapterhub) continue;
+    AdapterHubDelta delta = read_adapterhub_folder(candidate);
+    delta.head.clear();  // only counted here, and --num_labels may say otherwise
+    load_adapters(bert, delta);
+    return;
+  }
+}
+
 BertConfig read_config(const InspectOptions& inspect, const fs::path& folder) {
   BertConfig config = read_bert_config(folder);
   if (inspect.num_labels) {
@@ -112,6 +125,7 @@ Inspection inspect_model(const InspectOptions& inspect) {
     result.weights_file = state.source;
     compare_weights(state, bert, result.report);
   }
+  insert_adapters(bert, inspect.model);
   const MethodOptions method = resolve_method(inspect.method, inspect.common.seed);
   const std::vector<TrainableTensor> trainable =
       apply_method(bert, method, inspect.init_seed.value_or(inspect.common.seed));

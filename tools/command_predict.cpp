@@ -79,6 +79,7 @@ int run_predict(Arguments arguments) {
   if (!options.parse(arguments)) return 0;
   apply_common_options(predict.evaluation.common);
   require_model(options, predict.evaluation.model);
+  fit_sequence_length(options, predict.evaluation.model, predict.evaluation.max_seq_length);
   options.require("output_dir");
   if (!predict.overwrite_output_dir) require_empty_run_folder(predict.output_dir);
 

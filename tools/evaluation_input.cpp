@@ -68,7 +68,8 @@ int64_t EvaluationInput::num_batches(int64_t batch_size) const {
 }
 
 EvaluationInput load_evaluation_input(const EvaluationArguments& arguments, const Console& console) {
-  if (!arguments.task.task_name.empty()) split_names(find_task(arguments.task.task_name), arguments.split);
+  const TaskOptions task = resolve_task(arguments.task);
+  if (!task.task_name.empty()) split_names(find_task(task.task_name), arguments.split);
   Model model =
       load_model(arguments.model, {.dtype = arguments.common.dtype(), .device = arguments.common.device()});
   for (const std::string& warning : model.warnings) console.warning(warning);
@@ -76,7 +77,7 @@ EvaluationInput load_evaluation_input(const EvaluationArguments& arguments, cons
   check_sequence_length(arguments.max_seq_length, model.bert.config());
   model.bert.set_last_layer_cls_only(arguments.last_layer_cls_only);
   const std::vector<std::string> names = class_names(model.bert.config());
-  TaskSplits rows = load_task_splits(arguments.task, arguments.split, names);
+  TaskSplits rows = load_task_splits(task, arguments.split, names);
   check_classifier(model, rows.task);
   std::vector<EvaluationSplit> splits;
   for (Dataset& dataset : rows.splits) {

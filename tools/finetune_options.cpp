@@ -95,6 +95,7 @@ FinetuneOptions resolve_finetune(const FinetuneArguments& arguments) {
   FinetuneOptions options = arguments.options;
   const CommonOptions& common = arguments.common;
   options.method = resolve_method(arguments.method, common.seed);
+  options.task = resolve_task(options.task);
   options.seed = common.seed;
   options.device = common.device();
   options.precision = common.dtype();

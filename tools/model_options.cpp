@@ -1,5 +1,8 @@
 #include "tools/model_options.h"
 
+#include <algorithm>
+
+#include "nn/model.h"
 #include "tensor/error.h"
 
 namespace normtune {
@@ -15,6 +18,13 @@ void require_model(const Options& options, const std::filesystem::path& model) {
     fail(ErrorKind::usage, "--model_name_or_path: expected a model folder, found nothing ({})",
          options.see_help());
   }
+}
+
+void fit_sequence_length(const Options& options, const std::filesystem::path& model,
+                         int64_t& max_seq_length) {
+  if (options.given("max_seq_length")) return;
+  const BertConfig config = read_bert_config(base_model_folder(model));
+  max_seq_length = std::min(max_seq_length, config.max_position_embeddings);
 }
 
 void check_sequence_length(int64_t max_seq_length, const BertConfig& config) {

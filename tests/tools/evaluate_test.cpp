@@ -171,6 +171,9 @@ BOOST_AUTO_TEST_CASE(submission_fills_what_is_missing) {
                            "MNLI-mm.tsv", "QNLI.tsv", "RTE.tsv", "WNLI.tsv", "AX.tsv"}) {
     BOOST_TEST(contains(bytes, name), name);
   }
+  fs::rename(output, folder / "[a,b]");  // a folder, not a list
+  BOOST_TEST(run_normtune({"submission", "--output_file", zip, folder / "[a,b]"}).exit_code == 0);
+  fs::rename(folder / "[a,b]", output);
   const nlohmann::json report = run_normtune({"submission", "--json", "--output-file", zip, output}).json();
   BOOST_TEST(report["taken"].size() == 1u);
   BOOST_TEST(report["filled"].size() == 10u);

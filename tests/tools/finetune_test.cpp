@@ -1,4 +1,8 @@
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
 #include <boost/test/unit_test.hpp>
+
 #include <csignal>
 
 #include "tests/tools/support.h"
@@ -98,6 +102,46 @@ BOOST_AUTO_TEST_CASE(an_output_folder_in_use_is_refused) {
   BOOST_TEST((read_text(output + "/model.safetensors") != weights));
 }
 
+BOOST_AUTO_TEST_CASE(a_folder_that_another_process_writes_is_refused) {
+  fs::create_directories(output);
+  const int lock = open((output + "/.lock").c_str(), O_RDWR | O_CREAT, 0600);
+  BOOST_REQUIRE(flock(lock, LOCK_EX) == 0);
+  const Outcome outcome = finetune({"--overwrite_output_dir"});
+  close(lock);
+  BOOST_TEST(outcome.exit_code == 7);
+  BOOST_TEST(contains(outcome.last_error_line(), "output"), outcome.err);
+}
+
+/// Merged LoRA, LoRA apart, adapters beside the model, checkpoints: commands read what finetune has written.
+BOOST_AUTO_TEST_CASE(every_folder_it_writes_can_be_read) {
+  for (const std::string method : {"lora", "houlsby", "pfeiffer", "layernorm"}) {
+    fs::remove_all(output);
+    const bool has_peft_format = method == "lora" || method == "layernorm";
+    const Outcome outcome =
+        finetune({"--json", "--method", method, "--save_unmerged", has_peft_format ? "true" : "false",
+                  "--learning_rate", "1e-2", "--eval_strategy", "no"});
+    BOOST_REQUIRE_MESSAGE(outcome.exit_code == 0, outcome.err);
+    const double loss = outcome.json()["eval_loss"];
+    std::vector<std::string> folders = {output, output + "/checkpoint-3"};
+    if (has_peft_format) folders.push_back(output + "/peft");
+    for (const std::string& written : folders) {
+      const Outcome evaluated =
+          run_normtune({"evaluate", written, "--task-name", "RTE", "--glue_dir", glue, "--json"});
+      BOOST_REQUIRE_MESSAGE(evaluated.exit_code == 0, written + evaluated.err);
+      BOOST_TEST(std::abs(evaluated.json()["eval_loss"].get<double>() - loss) < 1e-6, written);
+      BOOST_TEST(run_normtune({"inspect", written}).exit_code == 0, written);
+      BOOST_TEST(run_normtune({"tokenize", written}, "the cat").out ==
+                 run_normtune({"tokenize", model}, "the cat").out);
+    }
+  }
+}
+
+BOOST_AUTO_TEST_CASE(inspect_counts_the_adapters_of_a_folder) {
+  const Outcome outcome = finetune({"--json", "--method", "houlsby"});
+  BOOST_TEST(run_normtune({"inspect", output, "--json"}).json()["total_parameters"] ==
+             outcome.json()["total_parameters"]);
+}
+
 BOOST_AUTO_TEST_CASE(an_interrupt_writes_a_checkpoint_and_says_how_to_resume) {
   for (const int signal : {SIGINT, SIGTERM}) {
     fs::remove_all(output);
@@ -129,7 +173,7 @@ BOOST_AUTO_TEST_CASE(mistakes_have_their_exit_codes) {
     BOOST_TEST(contains(outcome.last_error_line(), message), outcome.err);
     BOOST_TEST(outcome.out == "");
   };
-  fails_with(2, {"--task_name", "rtf"}, "--task_name: unknown value 'rtf'; the nearest is rte");
+  fails_with(2, {"--task_name", "rtf"}, "unknown task 'rtf': did you mean 'rte'?");
   fails_with(2, {"--method", "bitfid"}, "the nearest is bitfit");
   fails_with(2, {"--optim", "adam"}, "--optim: unknown value 'adam'");
   fails_with(2, {"--max_seq_length", "33"},
