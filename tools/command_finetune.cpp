@@ -2,6 +2,7 @@
 #include <nlohmann/json.hpp>
 
 #include "experiments/finetune.h"
+#include "experiments/finetune_options.h"
 #include "tools/commands.h"
 #include "tools/console.h"
 #include "tools/finetune_options.h"
@@ -53,10 +54,11 @@ int run_finetune(Arguments arguments) {
   options.require("output_dir");
   fit_sequence_length(options, finetune_options.model_name_or_path, finetune_options.max_seq_length);
 
+  const Console console = finetune_arguments.common.console();
+  console.detail(options_json(finetune_options).dump(2));
   const FinetuneResult result = finetune(finetune_options);
   if (result.interrupted_by != 0) return report_interrupt(result);
   const auto results = nlohmann::ordered_json::parse(result.all_results_json);
-  const Console console = finetune_arguments.common.console();
   print_results(console, finetune_options, results);
   console.document(results);
   return 0;

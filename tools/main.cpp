@@ -1,8 +1,6 @@
 #include <fmt/format.h>
 
 #include <exception>
-#include <filesystem>
-#include <new>
 #include <string>
 #include <vector>
 
@@ -11,6 +9,7 @@
 #include "tensor/error.h"
 #include "tools/commands.h"
 #include "tools/console.h"
+#include "tools/failure.h"
 #include "tools/version.h"
 
 namespace normtune {
@@ -75,26 +74,14 @@ int run_program(const std::vector<std::string>& arguments) {
   return code;
 }
 
-int report(ErrorKind kind, std::string_view message) {
-  print_error(message);
-  return static_cast<int>(kind);
-}
-
 /// Runs the program and turns what it throws into the last line on standard error and the exit code.
 int run_and_report(const std::vector<std::string>& arguments) {
   try {
     return run_program(arguments);
-  } catch (const Error& error) {
-    if (error.kind() != ErrorKind::internal) return report(error.kind(), error.what());
-    return report(ErrorKind::internal, fmt::format("{}; {}", error.what(), how_to_report()));
-  } catch (const std::bad_alloc&) {
-    return report(
-        ErrorKind::out_of_memory,
-        "out of memory outside of the tensors; use fewer rows, a smaller batch or shorter sequences");
-  } catch (const std::filesystem::filesystem_error& error) {
-    return report(ErrorKind::write, fmt::format("{}: {}", error.path1().string(), error.code().message()));
-  } catch (const std::exception& error) {
-    return report(ErrorKind::internal, fmt::format("{}; {}", error.what(), how_to_report()));
+  } catch (...) {
+    const Failure failure = describe_failure(std::current_exception());
+    print_error(failure.message);
+    return failure.exit_code;
   }
 }
 

@@ -51,10 +51,4 @@ std::string version_text() {
       NORMTUNE_VERSION, build_line(), library_line(), cpu_instruction_set(), omp_get_max_threads());
 }
 
-std::string how_to_report() {
-  return "this is a bug in normtune: please open an issue with this line, the command and the output of "
-         "normtune "
-         "--version";
-}
-
 }  // namespace normtune

@@ -143,6 +143,28 @@ BOOST_AUTO_TEST_CASE(mnli_gives_two_files_and_ax_one) {
   BOOST_TEST(read_text(fs::path(output) / "AX.tsv") == "index\tprediction\n0\tcontradiction\n");
 }
 
+/// A user's rows: the classes of the training file travel in the model's config.json.
+BOOST_AUTO_TEST_CASE(own_files) {
+  write_tiny_model(folder / "base");
+  const std::string train = folder / "train.csv", test = folder / "test.jsonl", model = folder / "own";
+  write_text(train, "sentence1,label\n\"the cat, sleeps\",yes\nthe dog runs,no\na dog,no\n");
+  write_text(test, "{\"sentence1\": \"the cat\"}\n{\"sentence1\": \"a dog\"}\n");
+  const Outcome tuned =
+      run_normtune({"finetune", folder / "base", "--train_file", train, "--validation_file", train,
+                    "--output_dir", model, "--max_steps", "60", "--learning_rate", "1e-2", "--json"});
+  BOOST_REQUIRE_MESSAGE(tuned.exit_code == 0, tuned.err);
+  const Outcome evaluated = run_normtune({"evaluate", model, "--validation_file", train, "--json"});
+  BOOST_REQUIRE_MESSAGE(evaluated.exit_code == 0, evaluated.err);
+  for (const char* key : {"eval_accuracy", "eval_f1", "eval_samples"}) {
+    BOOST_TEST(evaluated.json()[key] == tuned.json()[key], key);
+  }
+  const Outcome predicted = run_normtune({"predict", model, "--test_file", test, "--output_dir", output});
+  BOOST_REQUIRE_MESSAGE(predicted.exit_code == 0, predicted.err);
+  const std::string rows = read_text(fs::path(output) / "predictions.tsv");
+  BOOST_TEST(rows.starts_with("index\tprediction\n0\t"));
+  BOOST_TEST((contains(rows, "1\tyes\n") || contains(rows, "1\tno\n")), rows);
+}
+
 BOOST_AUTO_TEST_CASE(predict_guards_its_output_folder) {
   write_text(fs::path(output) / "notes.txt", "mine");
   const Outcome outcome = run("predict", rte_model(), "rte", {"--output_dir", output});
