@@ -2,7 +2,7 @@
 # Installs the Debian packages that building and testing need; does nothing where all are there.
 set -euo pipefail
 
-packages=(g++ cmake ninja-build pkg-config libdnnl-dev libfmt-dev libboost-test-dev libboost-math-dev
+packages=(g++ cmake ninja-build pkg-config libfmt-dev libboost-test-dev libboost-math-dev
   nlohmann-json3-dev libcli11-dev libtomlplusplus-dev libutf8proc-dev libzip-dev libcsv-dev libssl-dev zlib1g-dev)
 
 missing=()

@@ -8,7 +8,6 @@
 #include <zip.h>
 
 #include <CLI/Version.hpp>
-#include <dnnl.hpp>
 #include <nlohmann/json.hpp>
 
 #include "tensor/cpu/vector/dispatch.h"
@@ -31,15 +30,13 @@ std::string build_line() {
 }
 
 std::string library_line() {
-  const dnnl_version_t* dnnl = dnnl_version();
   return fmt::format(
-      "oneDNN {}.{}.{}, OpenMP {}, fmt {}.{}.{}, nlohmann-json {}.{}.{}, CLI11 {}, toml++ {}.{}.{}, utf8proc "
+      "OpenMP {}, fmt {}.{}.{}, nlohmann-json {}.{}.{}, CLI11 {}, toml++ {}.{}.{}, utf8proc "
       "{}, "
       "libzip {}, {}",
-      dnnl->major, dnnl->minor, dnnl->patch, _OPENMP, FMT_VERSION / 10000, FMT_VERSION / 100 % 100,
-      FMT_VERSION % 100, NLOHMANN_JSON_VERSION_MAJOR, NLOHMANN_JSON_VERSION_MINOR,
-      NLOHMANN_JSON_VERSION_PATCH, CLI11_VERSION, TOML_LIB_MAJOR, TOML_LIB_MINOR, TOML_LIB_PATCH,
-      utf8proc_version(), zip_libzip_version(), OpenSSL_version(OPENSSL_VERSION));
+      _OPENMP, FMT_VERSION / 10000, FMT_VERSION / 100 % 100, FMT_VERSION % 100, NLOHMANN_JSON_VERSION_MAJOR,
+      NLOHMANN_JSON_VERSION_MINOR, NLOHMANN_JSON_VERSION_PATCH, CLI11_VERSION, TOML_LIB_MAJOR, TOML_LIB_MINOR,
+      TOML_LIB_PATCH, utf8proc_version(), zip_libzip_version(), OpenSSL_version(OPENSSL_VERSION));
 }
 
 }  // namespace
