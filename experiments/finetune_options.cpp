@@ -217,7 +217,7 @@ bool lies_in(const fs::path& path, const fs::path& folder) {
 
 void check_finetune_options(const FinetuneOptions& options) {
   check_paths(options);
-  require(options.max_seq_length >= 4, "max_seq_length", "at least 4 tokens", options.max_seq_length);
+  require(options.max_seq_length >= 3, "max_seq_length", "at least 3 tokens", options.max_seq_length);
   require_positive("max_train_samples", options.task.max_train_samples);
   require_positive("max_eval_samples", options.task.max_eval_samples);
   check_method_name(options.method.method);
@@ -258,6 +258,7 @@ ordered_json options_json(const FinetuneOptions& options) {
 json run_identity(const FinetuneOptions& options, const Model& model, const TaskData& data) {
   json identity = options_json(options);
   for (const char* key : not_identity) identity.erase(key);
+  if (options.eval_strategy != "steps") identity.erase("eval_steps");  // which follows logging_steps
   identity["device_type"] = options.device.type == DeviceType::cpu ? "cpu" : "cuda";
   identity["numbers_version"] = numbers_version;
   identity["model_sha256"] = model_hashes(model);

@@ -89,12 +89,15 @@ void Trainer::write_step_line(double lr, double gradient_norm) {
   tokens_since_log_ = 0;
 }
 
-/// What is due after a step. False if a signal asks to stop: the state is in a checkpoint then.
+/// What is due after a step. False if a signal asks to stop.
 bool Trainer::finish_step() {
+  const bool evaluates = is_due(settings_.eval), saves = is_due(settings_.save);
+  const bool ends = state_.step == total_updates() || InterruptGuard::signal() != 0;
+  if (evaluates || saves || ends) check_trained_values(optimizer_, state_.step);
   if (!state_.evaluated) {
-    if (is_due(settings_.eval) && !evaluate()) return false;
+    if (evaluates && !evaluate()) return false;
     state_.evaluated = true;
-    if (is_due(settings_.save)) save_scheduled_checkpoint();
+    if (saves) save_scheduled_checkpoint();
   }
   return InterruptGuard::signal() == 0;
 }

@@ -85,4 +85,13 @@ UpdateResult run_update(const Bert& model, const TokenizedDataset& data, Optimiz
   return result;
 }
 
+void check_trained_values(const Optimizer& optimizer, int64_t step) {
+  for (const TrainableTensor& trainable : optimizer.tensors()) {
+    const Tensor& tensor = trainable.variable.tensor();
+    if (std::isfinite(tensor.backend().squared_norm(tensor, nullptr))) continue;
+    fail(ErrorKind::numeric, "step {}: the update left tensor '{}' with values that are not finite; {}", step,
+         trainable.name, numeric_advice);
+  }
+}
+
 }  // namespace normtune

@@ -30,4 +30,8 @@ UpdateResult run_update(const Bert& model, const TokenizedDataset& data, Optimiz
                         std::span<const int64_t> examples, int64_t update, double lr,
                         const UpdateSettings& settings);
 
+/// Throws Error(numeric), naming the step and the tensor, if a trained value is no longer finite: such a
+/// model is not worth evaluating, and must not replace a good checkpoint.
+void check_trained_values(const Optimizer& optimizer, int64_t step);
+
 }  // namespace normtune
