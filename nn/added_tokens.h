@@ -1,6 +1,5 @@
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -14,12 +13,11 @@ namespace normtune {
 /// A token that is found in the text itself, before the text is split into words: special tokens such as
 /// [SEP], and those that a user added to the vocabulary.
 struct AddedToken {
-  std::string content;
-  int32_t id;
+  std::string content;  // neither begins nor ends with white space
+  int32_t id = 0;
   bool normalized =
-      false;  // looked for in the normalized text, in its normalized form, instead of in the raw text
-
-  bool operator==(const AddedToken&) const = default;
+      false;            // looked for in normalized text, in its normalized form, instead of in the raw text
+  bool special = true;  // of tokens that are equal after normalization, special ones come first
 };
 
 /// Finds added tokens in a text: the leftmost, and of those that begin there the longest.
@@ -30,7 +28,7 @@ class AddedTokenFinder {
   /// Of tokens with equal content the first counts; empty ones are left out.
   explicit AddedTokenFinder(const std::vector<AddedToken>& tokens);
 
-  /// Calls visit(part, id) for all parts of `text` in order; id is an added token's, or no_id for the text
+  /// Calls visit(part, id) for the parts of `text` in order; id is an added token's, or no_id for the text
   /// between.
   template <typename Visit>
   void split(std::string_view text, Visit visit) const {

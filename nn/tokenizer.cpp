@@ -38,6 +38,8 @@ AddedTokenFinder make_finder(const TokenizerFiles& files, bool normalized) {
     if (normalized) token.content = normalizer.normalize(token.content);
     selected.push_back(std::move(token));
   }
+  std::stable_partition(selected.begin(), selected.end(),
+                        [](const AddedToken& token) { return token.special; });
   return AddedTokenFinder(selected);
 }
 

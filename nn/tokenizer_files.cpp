@@ -154,7 +154,7 @@ void FolderReader::add_special_token(const std::string& token, const std::string
          "{}: expected the token {} ({}), which is not there; add it, or name another in {}",
          name(vocabulary_file()), printable(token), key, name("tokenizer_config.json"));
   }
-  add_token({token, known->second, false}, key);
+  add_token({.content = token, .id = known->second}, key);
 }
 
 void FolderReader::check_ids_are_dense() const {

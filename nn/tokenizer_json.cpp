@@ -5,6 +5,7 @@
 
 #include "nn/json_file.h"
 #include "nn/printable.h"
+#include "nn/unicode.h"
 #include "nn/wordpiece.h"
 
 namespace normtune {
@@ -176,17 +177,29 @@ NamedId Reader::template_special_token(const JsonFields& processor, size_t index
   return {token, ids[0].get<int64_t>()};
 }
 
+bool has_white_space_at_ends(std::string_view text) {
+  size_t last = text.size() - 1;
+  while (last > 0 && (text[last] & 0xC0) == 0x80) --last;  // to the lead byte of the last code point
+  return is_white_space(decode_utf8(text, 0).value) || is_white_space(decode_utf8(text, last).value);
+}
+
 }  // namespace
 
 AddedToken read_added_token(const JsonFields& token, int64_t id) {
   const std::string content = token.text("content");
   if (content.empty()) token.refuse("content", "expected a token, found an empty string");
+  if (has_white_space_at_ends(content)) {
+    token.refuse("content", "expected a token without white space at its ends, found {}", printable(content));
+  }
   // lstrip and rstrip only take white space into the token, which is dropped anyway.
   if (token.flag_or("single_word", false)) {
     token.refuse("single_word",
                  "expected false, found true: tokens that match whole words only are not supported");
   }
-  return {content, static_cast<int32_t>(id), token.flag_or("normalized", false)};
+  return {.content = content,
+          .id = static_cast<int32_t>(id),
+          .normalized = token.flag_or("normalized", false),
+          .special = token.flag_or("special", false)};
 }
 
 TokenizerJson read_tokenizer_json(const std::filesystem::path& path) {

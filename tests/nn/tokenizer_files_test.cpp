@@ -184,6 +184,9 @@ BOOST_AUTO_TEST_CASE(refuses_wrong_ids) {
   check("/model/vocab/the", nullptr, "expected ids from 0 without a gap");
   check("/added_tokens/0/id", 1, "added_tokens: token '[PAD]': expected its id 0, found 1");
   check("/added_tokens/0/content", "", "added_tokens[0]: content: expected a token");
+  check("/added_tokens/0/content", "x\u3000",
+        "added_tokens[0]: content: expected a token without white space");
+  check("/added_tokens/0/content", "\tx", "added_tokens[0]: content: expected a token without white space");
   check("/added_tokens/6/single_word", true, "single_word: expected false, found true");
   check("/added_tokens", 3, "added_tokens: expected a list");
   check("/added_tokens/-", {{"id", 9000}, {"content", "far"}}, "expected ids from 0 without a gap");
@@ -207,6 +210,17 @@ BOOST_AUTO_TEST_CASE(added_tokens_of_the_configuration_are_found_in_text) {
                        "added_tokens_decoder: expected ids as keys, found 'x'");
   check_change_refused("uncased", "tokenizer_config.json", "/added_tokens_decoder",
                        {{"9", {{"content", "<A>"}}}}, "have the same id 9");
+}
+
+BOOST_AUTO_TEST_CASE(of_added_tokens_that_normalize_alike_a_special_one_is_found) {
+  const TokenizerFolder folder("added");
+  for (const auto& [id, content] : {std::pair{528, "<a>"}, std::pair{529, "<A>"}}) {
+    folder.change("tokenizer.json", "/added_tokens/-",
+                  {{"id", id}, {"content", content}, {"normalized", true}, {"special", id == 529}});
+  }
+  const std::vector<std::string> expected = {"<A>", "<A>"};
+  BOOST_TEST(Tokenizer::from_folder(folder.path()).tokenize("<a><A>") == expected,
+             boost::test_tools::per_element());
 }
 
 BOOST_AUTO_TEST_CASE(tokens_of_the_old_added_tokens_file_must_be_known) {
