@@ -9,6 +9,7 @@ Writes tests/files/tokenizer/:
     references.json             for each tokenizer: ids of the golden texts, digests over blocks of random texts
     unicode.json                digests of normalizer and pre-tokenizer over blocks of all code points
     glue.json                   digests over blocks of rows of six GLUE tasks and QNLI dev
+and tests/fuzz/seeds/tokenizer, tokenizer_files: what the fuzz targets start from.
 
 Lists of digests and of ids are strings with a space between two entries. A digest is FNV-1a (64 bits) over bytes. Ids and types enter as 4 bytes each, little-endian, and each sequence ends
 with the number -1; texts enter as UTF-8, and each ends with a byte FF.
@@ -22,7 +23,9 @@ import struct
 import tokenizers
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, processors
 
-FOLDER = pathlib.Path(__file__).parent.parent / "tests" / "files" / "tokenizer"
+TESTS = pathlib.Path(__file__).parent.parent / "tests"
+FOLDER = TESTS / "files" / "tokenizer"
+SEEDS = TESTS / "fuzz" / "seeds"
 SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 NUM_RANDOM_TEXTS = 10_000
 RANDOM_BLOCK = 100
@@ -311,11 +314,34 @@ def glue_digests(tokenizer, rows):
     return " ".join(blocks)
 
 
+def write_fuzz_seeds():
+    texts, files = SEEDS / "tokenizer", SEEDS / "tokenizer_files"
+    for folder in (texts, files):
+        folder.mkdir(parents=True, exist_ok=True)
+    for i, text in enumerate(GOLDEN_TEXTS):
+        if 0 < len(text) < 100:
+            (texts / f"golden_{i}.txt").write_text(text)
+    (texts / "ill_formed.txt").write_bytes(b"hel\xff\xe6\x97lo w\xc3\xb8\xc3 [SEP\xff]\xf0")
+
+    vocabulary = [*SPECIAL_TOKENS, "a", "##b", "é"]
+    (files / "vocab.txt").write_text("".join(token + "\n" for token in vocabulary))
+    template = bert_tokenizer(vocabulary, lowercase=True)
+    template.add_tokens([AddedToken("<A>", normalized=True), AddedToken("x", normalized=False)])
+    template.save(str(files / "template_processing.json"), pretty=False)
+    bert_tokenizer(vocabulary, lowercase=False, strip_accents=True, bert_processing=True).save(
+        str(files / "bert_processing.json"), pretty=False)
+    write_json(files / "tokenizer_config.json", {
+        "do_lower_case": False, "strip_accents": None, "tokenize_chinese_chars": True,
+        "tokenizer_class": "BertTokenizer", "unk_token": "[UNK]", "cls_token": {"content": "[CLS]", "lstrip": False},
+        "additional_special_tokens": ["a"], "added_tokens_decoder": {"7": {"content": "<A>", "normalized": True}}})
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", type=pathlib.Path, required=True, help="folder with glue/ and models/")
     data = parser.parse_args().data
 
+    write_fuzz_seeds()
     recorded = write_small_tokenizers()
     truncation = truncation_table(recorded["uncased"])
     real = {}
