@@ -8,7 +8,7 @@
 namespace normtune {
 
 void add_model_option(Options& options, std::filesystem::path& model) {
-  options.positional("MODEL", model, "a model folder; or --model_name_or_path");
+  options.positional_for("model_name_or_path", "MODEL", "a model folder; or --model_name_or_path");
   options.group("Model");
   options.path("model_name_or_path", model, "DIR", "a model folder, or a folder with a delta over its base");
 }

@@ -251,6 +251,16 @@ void Options::positional(const std::string& placeholder, std::filesystem::path& 
       ->type_name("");
 }
 
+void Options::positional_for(const std::string& name, const std::string& placeholder,
+                             const std::string& help) {
+  positional_option_ = name;
+  // For the help only: parse() passes the value on as that of the option.
+  parser_->app
+      .add_option_function<std::string>(
+          placeholder, [](const std::string&) {}, help)
+      ->type_name("");
+}
+
 void Options::positionals(const std::string& placeholder, std::vector<std::filesystem::path>& target,
                           const std::string& help) {
   parser_->app
@@ -274,6 +284,7 @@ bool Options::parse(std::span<const std::string> arguments) {
     return false;
   }
   for (auto& [name, given] : line.named) given_[name] = std::move(given);
+  take_positional(line);
   if (given("config")) read_config(given_["config"].value);
   run_parser(line.positionals);
   return true;
@@ -326,6 +337,20 @@ void Options::check_known(const std::string& name, const std::string& origin) co
   for (const auto& [known, rule] : rules_) names.push_back(known);
   fail(ErrorKind::usage, "{}: unknown option of {}; the nearest is --{} ({})", origin, command_,
        nearest_name(name, names), see_help());
+}
+
+/// Makes the argument without a name the value of its option.
+void Options::take_positional(CommandLine& line) {
+  if (positional_option_.empty() || line.positionals.empty()) return;
+  const bool has_value = given(positional_option_);
+  if (has_value || line.positionals.size() > 1) {
+    const std::string surplus = line.positionals.back().string();
+    fail(ErrorKind::usage, "{}: an argument too many{} ({})", printable(surplus),
+         has_value ? " beside --" + positional_option_ : "", see_help());
+  }
+  const std::string value = line.positionals.front().string();
+  given_[positional_option_] = Given{value, printable(value)};
+  line.positionals.clear();
 }
 
 void Options::read_config(const std::filesystem::path& file) {

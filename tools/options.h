@@ -76,6 +76,8 @@ class Options {
                      const std::string& help);
   /// An argument without a name.
   void positional(const std::string& placeholder, std::filesystem::path& target, const std::string& help);
+  /// The value of the option `name` may also stand without that name; not both.
+  void positional_for(const std::string& name, const std::string& placeholder, const std::string& help);
   /// Any number of arguments without a name.
   void positionals(const std::string& placeholder, std::vector<std::filesystem::path>& target,
                    const std::string& help);
@@ -109,6 +111,7 @@ class Options {
   CommandLine take_apart(std::span<const std::string> arguments) const;
   size_t take_named(std::span<const std::string> arguments, CommandLine& line) const;
   void check_known(const std::string& name, const std::string& origin) const;
+  void take_positional(CommandLine& line);
   void read_config(const std::filesystem::path& file);
   void run_parser(const std::vector<std::filesystem::path>& positionals);
 
@@ -117,6 +120,7 @@ class Options {
   std::string command_;
   std::string group_ = "Options";
   std::filesystem::path config_;
+  std::string positional_option_;  // of positional_for()
   std::map<std::string, ValueRule> rules_;
   std::map<std::string, Given> given_;
 };

@@ -125,6 +125,16 @@ BOOST_AUTO_TEST_CASE(malformed_values_say_what_was_expected) {
   BOOST_TEST(contains(last_line({"another"}), "'another': an argument too many"));
 }
 
+BOOST_AUTO_TEST_CASE(the_model_stands_with_or_without_its_name_but_not_both) {
+  const Outcome both =
+      run_normtune({"inspect", "--model_name_or_path", model, "--lora_target_modules", "query", "value"});
+  BOOST_TEST(both.exit_code == 2);
+  BOOST_TEST(contains(both.last_error_line(), "'value': an argument too many beside --model_name_or_path"));
+  write_text(folder / "run.toml", "model_name_or_path = \"nowhere\"\n");
+  BOOST_TEST(inspect({"--config", folder / "run.toml"}).exit_code == 0);  // the command line wins
+  BOOST_TEST(run_normtune({"inspect", "--config", folder / "run.toml"}).exit_code == 3);
+}
+
 BOOST_AUTO_TEST_CASE(configuration_file_holds_the_same_names) {
   write_text(folder / "run.toml",
              "method = \"lora\"\nlora-r = 3\nlora_target_modules = [\"query\", \"key\"]\n"
