@@ -1,0 +1,179 @@
+"""Plants faults in the sources, one at a time, and says which tests catch each.
+
+    python tools/plant_faults.py [--only NAME,...] [--jobs 2] [--work DIR]
+
+Works on a copy of the tracked files, so the checkout is not touched. Each fault replaces one piece of text that must
+occur exactly once (a fault that no longer applies is an error, so that the list follows the code); the tests named
+beside it are then built and run. A fault that no test catches, or that does not compile, fails the run.
+"""
+
+import argparse
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from typing import NamedTuple
+
+
+class Fault(NamedTuple):
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: str  # regular expression over the names that ctest knows
+
+
+FAULTS = [
+    # Ops and kernels.
+    Fault("layer norm forgets a mean", "tensor/cpu/vector/rows.h",
+          "grad_output[i] * weight[i] - mean_g - normalized[i]", "grad_output[i] * weight[i] - normalized[i]",
+          "autograd/|tensor/"),
+    Fault("GELU's derivative forgets the density", "tensor/cpu/vector/activations.h",
+          "return at_x.distribution + x * at_x.density;", "return at_x.distribution;", "autograd/|tensor/"),
+    Fault("softmax keeps the common part of its gradient", "tensor/cpu/vector/rows.h",
+          "factor * probs[i] * (grad_output[i] - dot)", "factor * probs[i] * grad_output[i]", "autograd/|tensor/"),
+    Fault("squared error forgets the factor 2", "tensor/cpu/losses.cpp",
+          "static_cast<T>(2 * difference * args.scale)", "static_cast<T>(difference * args.scale)",
+          "autograd/|tensor/"),
+    Fault("cross-entropy's gradient is not divided by the batch", "tensor/cpu/losses.cpp",
+          "  loops.scale(probs, scale, probs, num_classes);\n", "", "autograd/|tensor/"),
+    Fault("attention does not drop the gradient of its probabilities", "tensor/cpu/attention.cpp",
+          "        loops.dropout(dp, mask.row(begin + i, pair.head), dp, num_keys);\n", "", "autograd/|tensor/"),
+    Fault("attention is not scaled by the head size", "tensor/cpu/attention.cpp",
+          "loops.softmax(row, factor, row, num_keys)", "loops.softmax(row, T(1), row, num_keys)",
+          "autograd/|tensor/|bert_parity"),
+    Fault("a second gradient replaces the first", "autograd/tape.cpp",
+          "leaf.grad = add_gradients(std::move(leaf.grad), std::move(grad));", "leaf.grad = std::move(grad);",
+          "autograd/"),
+    Fault("an activation is missing from a backward pass", "autograd/activation_linear.cpp",
+          "      backend.activation_backward(kind_, input, buffer, buffer);\n", "", "autograd/"),
+    Fault("the padding row of an embedding gets a gradient", "tensor/cpu/embedding.cpp",
+          "      if (index_at(i) == args.skip_index) continue;\n", "", "autograd/|tensor/|bert_parity"),
+    Fault("a frozen weight keeps its input", "autograd/linear.cpp",
+          "if (weights_require_grad) node->input", "node->input", "autograd/"),
+    # BERT and the methods.
+    Fault("the residual of the feed-forward half is the wrong one", "nn/bert.cpp",
+          "output.forward(ffn_output, attention_states,", "output.forward(ffn_output, residual,", "bert_parity"),
+    Fault("two places of a block share a dropout mask", "nn/forward_context.h",
+          "ffn_output = 2,", "ffn_output = 1,", "nn/"),
+    Fault("the pooler is linear", "nn/bert.cpp",
+          "return tanh(pooler_.forward(cls_states, context, cls_rows(batch)));",
+          "return pooler_.forward(cls_states, context, cls_rows(batch));", "bert_parity"),
+    Fault("LoRA is not scaled", "nn/linear.cpp", "matmul(scale(low_rank, scaling), lora_B", "matmul(low_rank, lora_B",
+          "training_parity|nn/model|experiments/method"),
+    Fault("adapters change places", "nn/adapter.cpp",
+          "settings.original_ln_before ? AdapterPlacement::after_norm", "!settings.original_ln_before ? AdapterPlacement::after_norm",
+          "training_parity"),
+    Fault("output.LayerNorm also selects attention.output.LayerNorm", "experiments/method.cpp",
+          'parameter.component == "output.LayerNorm"', 'parameter.component.ends_with("output.LayerNorm")',
+          "experiments/method"),
+    Fault("the last layer takes a wrong row", "nn/packed_batch.cpp",
+          "cls_rows.push_back(static_cast<int32_t>(begin));", "cls_rows.push_back(static_cast<int32_t>(begin + 1));",
+          "bert_parity"),
+    # Optimiser and training.
+    Fault("AdamW forgets a bias correction", "tensor/cpu/optimizer.cpp",
+          "factors.root_scale = 1 / root_correction2;", "factors.root_scale = 1;", "nn/optimizer|training_parity"),
+    Fault("LayerNorms decay", "experiments/method.cpp",
+          "return !parameter.is_bias && !is_layer_norm(parameter);", "return !parameter.is_bias;",
+          "experiments/method|finetune_parity"),
+    Fault("a masked tensor moves as a whole", "tensor/cpu/optimizer.cpp",
+          "  if (indices != nullptr) return update_listed<T>(parameter, gradient, *indices, update);\n", "",
+          "nn/optimizer|tensor/"),
+    Fault("gradients are not clipped", "experiments/update.cpp",
+          "std::min(1.0, settings.max_grad_norm / (result.gradient_norm + 1e-6))", "1.0", "finetune_parity|update"),
+    Fault("warm-up begins one step late", "nn/lr_schedule.cpp",
+          "return static_cast<double>(step) / static_cast<double>(warmup_steps);",
+          "return static_cast<double>(step - 1) / static_cast<double>(warmup_steps);", "lr_schedule"),
+    Fault("a resumed optimiser counts its steps from zero", "nn/optimizer.cpp",
+          "  num_steps_ = num_steps;\n", "", "nn/optimizer|resume"),
+    Fault("accumulated gradients are means of means", "experiments/update.cpp",
+          "const double scale = 1.0 / static_cast<double>(examples.size());",
+          "const double scale = 1.0 / static_cast<double>(settings.batch_size);", "finetune_parity|update"),
+    # Reading.
+    Fault("a byte order mark stays in the first field", "experiments/data_file.cpp",
+          '  if (text_.starts_with("\\xEF\\xBB\\xBF")) text_.remove_prefix(3);\n', "", "experiments/"),
+    Fault("tied ranks are not shared", "experiments/metrics.cpp",
+          "(static_cast<double>(begin + 1) + static_cast<double>(end)) / 2.0", "static_cast<double>(begin + 1)",
+          "experiments/metrics"),
+    Fault("of two equally long texts the first is cut", "nn/tokenizer.cpp",
+          "const bool text_is_longer = lengths.text > lengths.text_pair;",
+          "const bool text_is_longer = lengths.text >= lengths.text_pair;", "nn/tokenizer|truncation"),
+    Fault("old names of LayerNorm are not known", "nn/checkpoint.cpp",
+          '  replace_end(name, "LayerNorm.gamma", "LayerNorm.weight");\n', "", "nn/checkpoint"),
+    Fault("a hole between tensors passes", "nn/safetensors.cpp",
+          "if (span.first != expected) {", "if (span.first < expected) {", "nn/safetensors"),
+]
+
+
+def run(command, **options):
+    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, **options)
+
+
+def copy_sources(work):
+    files = subprocess.run(["git", "ls-files", "-z"], stdout=subprocess.PIPE, check=True).stdout.decode().split("\0")
+    source = work / "source"
+    for name in filter(None, files):
+        target = source / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not target.exists() or target.read_bytes() != pathlib.Path(name).read_bytes():
+            shutil.copy2(name, target)
+    return source
+
+
+def build(work, jobs):
+    return run(["cmake", "--build", str(work / "build"), "--parallel", str(jobs)])
+
+
+def run_tests(work, pattern, jobs):
+    """Names of the failed tests."""
+    result = run(["ctest", "--test-dir", str(work / "build"), "--parallel", str(jobs), "-R", pattern])
+    if "No tests were found" in result.stdout:
+        sys.exit(f"no test matches {pattern}")
+    return re.findall(r"^\s*\d+ - (\S+) \(", result.stdout, re.MULTILINE)
+
+
+def plant(fault, source, work, jobs):
+    """Outcome of one fault: the tests that failed, or None if it did not compile."""
+    path = source / fault.file
+    original = path.read_text()
+    if original.count(fault.old) != 1:
+        sys.exit(f"{fault.file}: '{fault.name}': expected its text once, found it {original.count(fault.old)} times")
+    path.write_text(original.replace(fault.old, fault.new))
+    try:
+        if build(work, jobs).returncode != 0:
+            return None
+        return run_tests(work, fault.tests, jobs)
+    finally:
+        path.write_text(original)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", help="comma-separated parts of names of faults")
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--work", help="a folder to build in, kept (default: a temporary one)")
+    args = parser.parse_args()
+    work = pathlib.Path(args.work or tempfile.mkdtemp(prefix="normtune-faults-"))
+    source = copy_sources(work)
+    configured = run(["cmake", "-S", str(source), "-B", str(work / "build"), "-G", "Ninja"])
+    first = build(work, args.jobs) if configured.returncode == 0 else configured
+    if first.returncode != 0:
+        sys.exit(first.stdout[-3000:])
+    chosen = [f for f in FAULTS if not args.only or any(part in f.name for part in args.only.split(","))]
+    missed = 0
+    print("| fault | file | caught by |\n|---|---|---|", flush=True)
+    for fault in chosen:
+        failed = plant(fault, source, work, args.jobs)
+        missed += not failed
+        verdict = "does not compile" if failed is None else ", ".join(failed) or "**nothing**"
+        print(f"| {fault.name} | {fault.file} | {verdict} |", flush=True)
+    if not args.work:
+        shutil.rmtree(work)
+    print(f"\n{len(chosen) - missed} of {len(chosen)} caught")
+    sys.exit(missed > 0)
+
+
+if __name__ == "__main__":
+    main()
