@@ -1,5 +1,7 @@
 #include "tensor/cpu/gemm.h"
 
+#include <omp.h>
+
 #include <algorithm>
 
 #include "tensor/cpu/parallel.h"
@@ -15,15 +17,21 @@ namespace {
 
 // Terms of one pass over c, which fixes the order of the sum; a panel of so many fits the second-level cache.
 constexpr int64_t block_k = 384;
-// Rows and columns of c that one thread computes at a time; multiples of the tiles of all instruction sets.
-constexpr int64_t block_m = 96, block_n = 512;
-// The part of b that is packed at a time.
-constexpr int64_t group_k = 8 * block_k, group_n = 8 * block_n;
+// Rows and columns of c that one thread computes at a time: multiples of the tiles of all instruction sets.
+// Fewer columns where there would not be work for all threads; twice as many where a is transposed, because
+// it is then packed for each block of columns.
+constexpr int64_t block_m = 96, block_n = 512, smallest_block_n = 64;
+// The part of b that is packed at a time: at most 12 MB of floats.
+constexpr int64_t group_k = 4 * block_k, group_n = 4 * block_n;
 // Columns that gemm_in_thread packs at a time.
 constexpr int64_t thread_block_n = 128;
 
+int64_t divide_up(int64_t value, int64_t divisor) {
+  return (value + divisor - 1) / divisor;
+}
+
 int64_t round_up(int64_t value, int64_t multiple) {
-  return (value + multiple - 1) / multiple * multiple;
+  return divide_up(value, multiple) * multiple;
 }
 
 template <typename T>
@@ -76,39 +84,56 @@ void multiply_block(const Gemm<T>& args, const Block& block, const T* panels) {
   loops.multiply_panels(product);
 }
 
-/// Packs terms [k_begin, k_end) and columns [n_begin, n_end) of b: for each block_k terms all their panels.
+/// Terms [k_begin, k_begin + k) and columns [n_begin, n_begin + n) of b, packed: for each block_k terms all
+/// panels.
 template <typename T>
-void pack_group(const Gemm<T>& args, int64_t k_begin, int64_t k_end, int64_t n_begin, int64_t n_end,
-                T* packed) {
-  const int64_t width = vector::loops<T>().tile_columns;
-  const int64_t panels = round_up(n_end - n_begin, width) / width;
-  const int64_t k_blocks = (k_end - k_begin + block_k - 1) / block_k;
-  parallel_pieces(k_blocks * panels, 1, [&](int64_t piece, int64_t) {
+struct PackedGroup {
+  int64_t k_begin, k, n_begin, n;
+  T* data;
+
+  static int64_t width() { return vector::loops<T>().tile_columns; }
+  /// Where the panels of the terms from k_offset and the columns from n_offset begin.
+  T* panels(int64_t k_offset, int64_t n_offset) const {
+    return data + k_offset * round_up(n, width()) + n_offset * k_block(k_offset);
+  }
+  int64_t k_block(int64_t k_offset) const { return std::min(block_k, k - k_offset); }
+};
+
+template <typename T>
+void pack_group(const Gemm<T>& args, const PackedGroup<T>& group) {
+  const int64_t width = group.width(), panels = divide_up(group.n, width);
+  parallel_pieces(divide_up(group.k, block_k) * panels, 1, [&](int64_t piece, int64_t) {
     const int64_t k_offset = piece / panels * block_k, n_offset = piece % panels * width;
-    const int64_t k = std::min(block_k, k_end - k_begin - k_offset);
-    const int64_t n = std::min(width, n_end - n_begin - n_offset);
-    pack(args, k_begin + k_offset, k, n_begin + n_offset, n,
-         packed + k_offset * panels * width + n_offset * k);
+    pack(args, group.k_begin + k_offset, group.k_block(k_offset), group.n_begin + n_offset,
+         std::min(width, group.n - n_offset), group.panels(k_offset, n_offset));
   });
 }
 
+/// Columns of one task, so that each thread has several tasks if possible.
+int64_t columns_per_task(int64_t row_blocks, int64_t n, bool transpose_a) {
+  const int64_t wanted_tasks = 4 * omp_get_max_threads();
+  int64_t columns = transpose_a ? 2 * block_n : block_n;
+  while (columns > smallest_block_n && row_blocks * divide_up(n, columns) < wanted_tasks) columns /= 2;
+  return columns;
+}
+
 template <typename T>
-void multiply_group(const Gemm<T>& args, int64_t k_begin, int64_t k_end, int64_t n_begin, int64_t n_end,
-                    const T* packed) {
-  const int64_t padded_n = round_up(n_end - n_begin, vector::loops<T>().tile_columns);
-  const int64_t row_blocks = (args.m + block_m - 1) / block_m;
-  const int64_t column_blocks = (n_end - n_begin + block_n - 1) / block_n;
-#pragma omp parallel for schedule(dynamic) if (row_blocks * column_blocks > 1)
-  for (int64_t task = 0; task < row_blocks * column_blocks; ++task) {
-    const int64_t begin = task % row_blocks * block_m, n_offset = task / row_blocks * block_n;
-    for (int64_t k_offset = 0; k_offset < k_end - k_begin; k_offset += block_k) {
-      const Block block{.begin = begin,
-                        .m = std::min(block_m, args.m - begin),
-                        .k_begin = k_begin + k_offset,
-                        .k = std::min(block_k, k_end - k_begin - k_offset),
-                        .n_begin = n_begin + n_offset,
-                        .n = std::min(block_n, n_end - n_begin - n_offset)};
-      multiply_block(args, block, packed + k_offset * padded_n + n_offset * block.k);
+void multiply_group(const Gemm<T>& args, const PackedGroup<T>& group) {
+  const int64_t row_blocks = divide_up(args.m, block_m);
+  const int64_t columns = columns_per_task(row_blocks, group.n, args.transpose_a);
+  const int64_t tasks = row_blocks * divide_up(group.n, columns);
+#pragma omp parallel for schedule(dynamic) if (tasks > 1)
+  for (int64_t task = 0; task < tasks; ++task) {
+    const int64_t begin = task % row_blocks * block_m, n_offset = task / row_blocks * columns;
+    for (int64_t k_offset = 0; k_offset < group.k; k_offset += block_k) {
+      multiply_block(args,
+                     {.begin = begin,
+                      .m = std::min(block_m, args.m - begin),
+                      .k_begin = group.k_begin + k_offset,
+                      .k = group.k_block(k_offset),
+                      .n_begin = group.n_begin + n_offset,
+                      .n = std::min(columns, group.n - n_offset)},
+                     group.panels(k_offset, n_offset));
     }
   }
 }
@@ -118,14 +143,17 @@ void multiply_group(const Gemm<T>& args, int64_t k_begin, int64_t k_end, int64_t
 template <typename T>
 void gemm(const Gemm<T>& args) {
   if (is_trivial(args)) return;
-  const int64_t padded_n = round_up(std::min(args.n, group_n), vector::loops<T>().tile_columns);
+  const int64_t padded_n = round_up(std::min(args.n, group_n), PackedGroup<T>::width());
   const Tensor packed = Tensor::empty({std::min(args.k, group_k), padded_n}, dtype_of<T>());
   for (int64_t k_begin = 0; k_begin < args.k; k_begin += group_k) {
-    const int64_t k_end = std::min(k_begin + group_k, args.k);
     for (int64_t n_begin = 0; n_begin < args.n; n_begin += group_n) {
-      const int64_t n_end = std::min(n_begin + group_n, args.n);
-      pack_group(args, k_begin, k_end, n_begin, n_end, packed.data<T>());
-      multiply_group(args, k_begin, k_end, n_begin, n_end, packed.data<T>());
+      const PackedGroup<T> group{.k_begin = k_begin,
+                                 .k = std::min(group_k, args.k - k_begin),
+                                 .n_begin = n_begin,
+                                 .n = std::min(group_n, args.n - n_begin),
+                                 .data = packed.data<T>()};
+      pack_group(args, group);
+      multiply_group(args, group);
     }
   }
 }

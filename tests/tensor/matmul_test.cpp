@@ -12,7 +12,7 @@ struct Case {
 };
 
 /// Primes, ones and zeros; sizes around the tiles (12 x 32), the blocks (96 rows, 384 terms, 512 columns) and
-/// the groups (3,072 terms, 4,096 columns).
+/// the groups (1,536 terms, 2,048 columns).
 constexpr Case cases[] = {{1, 1, 1},      {1, 1, 800},  {5, 1, 7},    {1, 9, 7},
                           {12, 32, 3},    {13, 33, 17}, {31, 37, 41}, {97, 5, 385},
                           {100, 513, 20}, {3, 2, 3100}, {2, 4200, 3}, {211, 7, 769},
