@@ -92,6 +92,7 @@ json to_json(const TrainingState& state) {
           {"best_score", or_null(state.best_score)},
           {"best_step", or_null(state.best_step)},
           {"evaluations_without_gain", state.evaluations_without_gain},
+          {"seconds", state.seconds},
           {"log_history", state.log_history}};
 }
 
@@ -107,6 +108,7 @@ TrainingState from_json(const json& document) {
           .best_score = optional_value<double>(document.at("best_score")),
           .best_step = optional_value<int64_t>(document.at("best_step")),
           .evaluations_without_gain = document.at("evaluations_without_gain").get<int64_t>(),
+          .seconds = document.at("seconds").get<double>(),
           .log_history = document.at("log_history").get<json::array_t>()};
 }
 

@@ -32,6 +32,7 @@ struct TrainingState {
   std::optional<double> best_score;  ///< of the best evaluation; none while all were undefined
   std::optional<int64_t> best_step;  ///< of that evaluation; none before the first one
   int64_t evaluations_without_gain = 0;
+  double seconds = 0;  ///< that the run took so far; counted only if it has a time limit
   nlohmann::json log_history = nlohmann::json::array();
 };
 

@@ -72,7 +72,7 @@ DataOrder::DataOrder(BatchPlan plan, uint64_t data_seed, bool shuffle)
 }
 
 std::span<const int64_t> DataOrder::update_examples(int64_t update) {
-  const int64_t epoch = update / plan_.updates_per_epoch();
+  const int64_t epoch = epoch_of(update);
   if (epoch != epoch_) {
     order_ = epoch_order(plan_.num_examples, data_seed_, epoch, shuffle_);
     epoch_ = epoch;

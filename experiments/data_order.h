@@ -30,6 +30,8 @@ class DataOrder {
   DataOrder(BatchPlan plan, uint64_t data_seed, bool shuffle);
 
   const BatchPlan& plan() const { return plan_; }
+  /// The epoch that an update belongs to.
+  int64_t epoch_of(int64_t update) const { return update / plan_.updates_per_epoch(); }
   /// The examples of an update, in order; its batches are consecutive runs of plan().batch_size of them.
   /// Valid until the next call.
   std::span<const int64_t> update_examples(int64_t update);

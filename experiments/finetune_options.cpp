@@ -1,12 +1,9 @@
 #include "experiments/finetune_options.h"
 
 #include <algorithm>
-#include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "experiments/nearest_name.h"
-#include "nn/lr_schedule.h"
-#include "nn/optimizer.h"
+#include "experiments/training_run.h"
 #include "nn/sha256.h"
 #include "tensor/error.h"
 
@@ -19,65 +16,6 @@ using nlohmann::ordered_json;
 namespace {
 
 // ---- Checks
-
-template <typename T>
-void require(bool fits, const char* option, const char* expected, const T& found) {
-  if (!fits) fail(ErrorKind::usage, "--{}: expected {}, found {}", option, expected, found);
-}
-
-void require_positive(const char* option, int64_t value) {
-  require(value > 0, option, "a positive number", value);
-}
-
-void require_share(const char* option, std::optional<double> value) {
-  if (value) require(*value >= 0 && *value < 1, option, "a number from 0 to below 1", *value);
-}
-
-void check_strategy(const char* option, const std::string& value) {
-  const std::vector<std::string> names = {"epoch", "steps", "no"};
-  if (std::find(names.begin(), names.end(), value) != names.end()) return;
-  fail(ErrorKind::usage, "--{}: expected epoch, steps or no, found '{}'; nearest: {}", option, value,
-       nearest_name(value, names));
-}
-
-void check_training_options(const FinetuneOptions& options) {
-  require(std::isfinite(options.learning_rate) && options.learning_rate >= 0, "learning_rate",
-          "a number from 0", options.learning_rate);
-  require(options.max_steps > 0 || (std::isfinite(options.num_train_epochs) && options.num_train_epochs > 0),
-          "num_train_epochs", "a positive number", options.num_train_epochs);
-  require_positive("per_device_train_batch_size", options.per_device_train_batch_size);
-  require_positive("per_device_eval_batch_size", options.per_device_eval_batch_size);
-  require_positive("gradient_accumulation_steps", options.gradient_accumulation_steps);
-  require(std::isfinite(options.weight_decay) && options.weight_decay >= 0, "weight_decay", "a number from 0",
-          options.weight_decay);
-  require_share("adam_beta1", options.adam_beta1);
-  require_share("adam_beta2", options.adam_beta2);
-  require(options.adam_epsilon >= 0, "adam_epsilon", "a number from 0", options.adam_epsilon);
-  require(options.max_grad_norm >= 0, "max_grad_norm", "a number from 0 (0: no clipping)",
-          options.max_grad_norm);
-  require(options.warmup_ratio >= 0 && options.warmup_ratio <= 1, "warmup_ratio", "a number from 0 to 1",
-          options.warmup_ratio);
-  require(options.warmup_steps >= 0, "warmup_steps", "a number from 0", options.warmup_steps);
-  find_optimizer(options.optim);
-  find_schedule(options.lr_scheduler_type);
-}
-
-void check_evaluation_options(const FinetuneOptions& options) {
-  check_strategy("eval_strategy", options.eval_strategy);
-  check_strategy("save_strategy", options.save_strategy);
-  require_positive("logging_steps", options.logging_steps);
-  require_positive("save_steps", options.save_steps);
-  if (options.eval_steps) require_positive("eval_steps", *options.eval_steps);
-  require(options.save_total_limit >= 0, "save_total_limit", "a number from 0 (0: keep all)",
-          options.save_total_limit);
-  if (options.early_stopping_patience)
-    require_positive("early_stopping_patience", *options.early_stopping_patience);
-  if (options.eval_strategy != "no") return;
-  if (options.load_best_model_at_end)
-    fail(ErrorKind::usage, "--load_best_model_at_end: expected --eval_strategy epoch or steps, found no");
-  if (options.early_stopping_patience)
-    fail(ErrorKind::usage, "--early_stopping_patience: expected --eval_strategy epoch or steps, found no");
-}
 
 void check_paths(const FinetuneOptions& options) {
   if (options.model_name_or_path.empty())
@@ -124,48 +62,6 @@ void add_method(ordered_json& json, const MethodOptions& method) {
   json["lora_target_modules"] = method.lora_target_modules;
 }
 
-void add_training(ordered_json& json, const FinetuneOptions& options) {
-  json["learning_rate"] = options.learning_rate;
-  json["num_train_epochs"] = options.num_train_epochs;
-  json["max_steps"] = options.max_steps;
-  json["per_device_train_batch_size"] = options.per_device_train_batch_size;
-  json["per_device_eval_batch_size"] = options.per_device_eval_batch_size;
-  json["gradient_accumulation_steps"] = options.gradient_accumulation_steps;
-  json["optim"] = options.optim;
-  json["weight_decay"] = options.weight_decay;
-  json["adam_beta1"] = options.adam_beta1;
-  json["adam_beta2"] = options.adam_beta2;
-  json["adam_epsilon"] = options.adam_epsilon;
-  json["max_grad_norm"] = options.max_grad_norm;
-  json["lr_scheduler_type"] = options.lr_scheduler_type;
-  json["warmup_ratio"] = options.warmup_ratio;
-  json["warmup_steps"] = options.warmup_steps;
-  json["hidden_dropout_prob"] = or_null(options.hidden_dropout_prob);
-  json["attention_probs_dropout_prob"] = or_null(options.attention_probs_dropout_prob);
-  json["classifier_dropout"] = or_null(options.classifier_dropout);
-  json["random_init"] = options.random_init;
-  json["last_layer_cls_only"] = options.last_layer_cls_only;
-  json["seed"] = options.seed;
-  json["data_seed"] = options.data_seed.value_or(options.seed);
-  json["init_seed"] = options.init_seed.value_or(options.seed);
-  json["dropout_seed"] = options.dropout_seed.value_or(options.seed);
-  json["shuffle"] = options.shuffle;
-}
-
-void add_evaluation(ordered_json& json, const FinetuneOptions& options) {
-  json["eval_strategy"] = options.eval_strategy;
-  json["eval_steps"] = options.eval_steps.value_or(options.logging_steps);
-  json["save_strategy"] = options.save_strategy;
-  json["save_steps"] = options.save_steps;
-  json["save_total_limit"] = options.save_total_limit;
-  json["logging_steps"] = options.logging_steps;
-  json["load_best_model_at_end"] = options.load_best_model_at_end;
-  json["metric_for_best_model"] = options.metric_for_best_model;
-  json["early_stopping_patience"] = or_null(options.early_stopping_patience);
-  json["overwrite_output_dir"] = options.overwrite_output_dir;
-  json["save_unmerged"] = options.save_unmerged;
-}
-
 /// Options that do not change a number: where files lie (their content is hashed instead), logging, saving.
 constexpr const char* not_identity[] = {
     "model_name_or_path", "output_dir", "glue_dir",         "train_file",
@@ -192,15 +88,6 @@ std::vector<fs::path> side_files(const Model& model) {
   return files;
 }
 
-json model_hashes(const Model& model) {
-  json hashes = json::object();
-  hashes["weights"] = weights_sha256(model);
-  for (const fs::path& file : side_files(model)) {
-    if (fs::exists(file)) hashes[file.filename().string()] = sha256_file(file, ErrorKind::model);
-  }
-  return hashes;
-}
-
 json data_hashes(const Dataset& dataset) {
   json hashes = json::array();
   for (const fs::path& file : dataset.files) hashes.push_back(sha256_file(file, ErrorKind::data));
@@ -209,24 +96,25 @@ json data_hashes(const Dataset& dataset) {
 
 }  // namespace
 
-bool lies_in(const fs::path& path, const fs::path& folder) {
-  std::error_code error;
-  const fs::path inner = fs::weakly_canonical(path, error), outer = fs::weakly_canonical(folder, error);
-  return std::mismatch(outer.begin(), outer.end(), inner.begin(), inner.end()).first == outer.end();
+nlohmann::json model_hashes(const Model& model) {
+  json hashes = json::object();
+  hashes["weights"] = weights_sha256(model);
+  for (const fs::path& file : side_files(model)) {
+    if (fs::exists(file)) hashes[file.filename().string()] = sha256_file(file, ErrorKind::model);
+  }
+  return hashes;
 }
 
 void check_finetune_options(const FinetuneOptions& options) {
   check_paths(options);
-  require(options.max_seq_length >= 3, "max_seq_length", "at least 3 tokens", options.max_seq_length);
-  require_positive("max_train_samples", options.task.max_train_samples);
-  require_positive("max_eval_samples", options.task.max_eval_samples);
+  require_option(options.max_seq_length >= 3, "max_seq_length", "at least 3 tokens",
+                 static_cast<double>(options.max_seq_length));
+  require_positive_option("max_train_samples", options.task.max_train_samples);
+  require_positive_option("max_eval_samples", options.task.max_eval_samples);
   check_method_name(options.method.method);
   check_training_options(options);
-  check_evaluation_options(options);
-  require_share("hidden_dropout_prob", options.hidden_dropout_prob);
-  require_share("attention_probs_dropout_prob", options.attention_probs_dropout_prob);
-  require_share("classifier_dropout", options.classifier_dropout);
-  require_share("lora_dropout", options.method.lora_dropout);
+  require_share_option("classifier_dropout", options.classifier_dropout);
+  require_share_option("lora_dropout", options.method.lora_dropout);
   const bool has_peft_form =
       options.method.method == "lora" || options.method.method.starts_with("layernorm");
   if (options.save_unmerged && !has_peft_form) {
@@ -248,10 +136,14 @@ ordered_json options_json(const FinetuneOptions& options) {
   json["max_eval_samples"] = samples_json(options.task.max_eval_samples);
   json["max_seq_length"] = options.max_seq_length;
   add_method(json, options.method);
-  add_training(json, options);
-  add_evaluation(json, options);
-  json["device"] = to_string(options.device);
-  json["precision"] = options.precision == DType::float64 ? "fp64" : "fp32";
+  add_training_options(json, options);
+  json["classifier_dropout"] = or_null(options.classifier_dropout);
+  json["random_init"] = options.random_init;
+  json["last_layer_cls_only"] = options.last_layer_cls_only;
+  add_evaluation_options(json, options);
+  json["metric_for_best_model"] = options.metric_for_best_model;
+  json["save_unmerged"] = options.save_unmerged;
+  add_device_options(json, options);
   return json;
 }
 
@@ -271,10 +163,6 @@ json run_identity(const FinetuneOptions& options, const Model& model, const Task
   return identity;
 }
 
-std::string run_id(const json& identity) {
-  return sha256(identity.dump()).substr(0, 16);
-}
-
 std::string weights_sha256(const Model& model) {
   if (model.weights_file.empty()) return "";
   if (model.weights_file.extension() != ".json") return sha256_file(model.weights_file, ErrorKind::model);
@@ -287,16 +175,6 @@ std::string weights_sha256(const Model& model) {
   std::string hashes;
   for (const fs::path& file : files) hashes += sha256_file(file, ErrorKind::model);
   return sha256(hashes);
-}
-
-std::string describe_differences(const json& now, const json& before) {
-  std::vector<std::string> differences;
-  for (const auto& [key, value] : now.items()) {
-    const json old_value = before.value(key, json());
-    if (value != old_value)
-      differences.push_back(fmt::format("{} {} (was {})", key, value.dump(), old_value.dump()));
-  }
-  return fmt::format("{}", fmt::join(differences, ", "));
 }
 
 }  // namespace normtune

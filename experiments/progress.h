@@ -38,6 +38,8 @@ class Progress {
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
+  /// For a loop whose length becomes clear as it goes.
+  void set_total(int64_t total) { total_ = total; }
   /// `done` steps of the total are done; `note` is shown behind the numbers.
   void update(int64_t done, std::string note = "");
   /// Prints a line above the bar.

@@ -1,29 +1,60 @@
 #include "experiments/trainer.h"
 
-#include <chrono>
+#include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "experiments/atomic_folder.h"
 #include "experiments/interrupt.h"
-#include "experiments/step_work.h"
 
 namespace normtune {
 
 namespace fs = std::filesystem;
 using nlohmann::ordered_json;
 
-Trainer::Trainer(Bert& model, const TokenizedDataset& data, Optimizer& optimizer, DataOrder order,
+Trainer::Trainer(Bert& model, const TrainingObjective& objective, Optimizer& optimizer, DataOrder order,
                  TrainerSettings settings, TrainingJob& job, RunLog& log, fs::path run_folder,
                  ProgressOutput progress)
     : model_(model),
-      data_(data),
+      objective_(objective),
       optimizer_(optimizer),
       order_(std::move(order)),
       settings_(settings),
       job_(job),
       log_(log),
       run_folder_(std::move(run_folder)),
-      progress_output_(std::move(progress)) {}
+      progress_output_(std::move(progress)),
+      start_(std::chrono::steady_clock::now()) {}
+
+double Trainer::elapsed_seconds() const {
+  return seconds_before_ + std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+}
+
+double Trainer::share_of_time() const {
+  return std::min(1.0, elapsed_seconds() / *settings_.time_limit_seconds);
+}
+
+bool Trainer::is_finished() const {
+  if (settings_.time_limit_seconds) return share_of_time() >= 1;
+  return state_.step >= settings_.schedule.total_steps;
+}
+
+double Trainer::learning_rate() const {
+  const int64_t position =
+      settings_.time_limit_seconds
+          ? static_cast<int64_t>(share_of_time() * static_cast<double>(schedule_parts_of_time))
+          : state_.step;
+  return settings_.learning_rate * settings_.schedule.factor(position);
+}
+
+void Trainer::show_progress(const std::string& note) {
+  if (settings_.time_limit_seconds) {
+    // As many updates as the time allows at the rate so far.
+    const double total = static_cast<double>(state_.step) / std::max(share_of_time(), 1e-9);
+    progress_->set_total(std::max(state_.step, static_cast<int64_t>(std::llround(total))));
+  }
+  progress_->update(state_.step, note);
+}
 
 double Trainer::epoch() const {
   return static_cast<double>(state_.step) / static_cast<double>(order_.plan().updates_per_epoch());
@@ -32,7 +63,7 @@ double Trainer::epoch() const {
 bool Trainer::is_due(const Interval& interval) const {
   if (state_.step == 0 || interval.kind == Interval::Kind::no) return false;
   if (interval.kind == Interval::Kind::steps) return state_.step % interval.steps == 0;
-  return state_.step % order_.plan().updates_per_epoch() == 0 || state_.step == total_updates();
+  return state_.step % order_.plan().updates_per_epoch() == 0 || is_finished();
 }
 
 bool Trainer::should_stop_early() const {
@@ -40,36 +71,47 @@ bool Trainer::should_stop_early() const {
          state_.evaluations_without_gain >= *settings_.early_stopping_patience;
 }
 
+double Trainer::tokens_per_second() const {
+  const double milliseconds = std::accumulate(step_milliseconds_.begin(), step_milliseconds_.end(), 0.0);
+  return milliseconds > 0 ? 1e3 * static_cast<double>(num_tokens_) / milliseconds : 0;
+}
+
 TrainingEnd Trainer::run() {
-  progress_.emplace("Training", total_updates(), "step", progress_output_, state_.step);
+  start_ = std::chrono::steady_clock::now();
+  seconds_before_ = state_.seconds;
+  progress_.emplace("Training", settings_.time_limit_seconds ? 0 : settings_.schedule.total_steps, "step",
+                    progress_output_, state_.step);
   // A run that was interrupted before the evaluation of its last step owes it.
   bool finished = finish_step();
-  while (finished && state_.step < total_updates() && !should_stop_early()) {
+  while (finished && !is_finished() && !should_stop_early()) {
     take_step();
     finished = finish_step();
   }
   progress_->finish();
   if (!finished) return TrainingEnd::interrupted;
-  return state_.step < total_updates() ? TrainingEnd::stopped_early : TrainingEnd::finished;
+  return is_finished() ? TrainingEnd::finished : TrainingEnd::stopped_early;
 }
 
 void Trainer::take_step() {
   const auto start = std::chrono::steady_clock::now();
-  const double lr = settings_.learning_rate * settings_.schedule.factor(state_.step);
-  const std::span<const int64_t> examples = order_.update_examples(state_.step);
-  const UpdateResult result =
-      run_update(model_, data_, optimizer_, examples, state_.step, lr, settings_.update);
+  const double lr = learning_rate();
+  const UpdateExamples examples{.update = state_.step,
+                                .epoch = order_.epoch_of(state_.step),
+                                .indices = order_.update_examples(state_.step)};
+  const UpdateResult result = run_update(model_, objective_, optimizer_, examples, lr, settings_.update);
   const std::chrono::duration<double, std::milli> time = std::chrono::steady_clock::now() - start;
   step_milliseconds_.push_back(time.count());
   milliseconds_since_log_ += time.count();
   tokens_since_log_ += result.num_tokens;
+  num_tokens_ += result.num_tokens;
   ++state_.step;
   state_.evaluated = false;
   state_.loss_sum += result.loss;
   ++state_.loss_count;
   state_.total_loss += result.loss;
-  state_.total_flos += needed_step_flops(model_, data_.lengths(examples));
-  progress_->update(state_.step, fmt::format("loss {:.4g}", result.loss));
+  state_.total_flos += result.flops;
+  show_progress(fmt::format("loss {:.4g}, {:.0f} tokens/s", result.loss,
+                            static_cast<double>(result.num_tokens) / time.count() * 1e3));
   if (state_.step % settings_.logging_steps == 0) write_step_line(lr, result.gradient_norm);
 }
 
@@ -92,7 +134,7 @@ void Trainer::write_step_line(double lr, double gradient_norm) {
 /// What is due after a step. False if a signal asks to stop.
 bool Trainer::finish_step() {
   const bool evaluates = is_due(settings_.eval), saves = is_due(settings_.save);
-  const bool ends = state_.step == total_updates() || InterruptGuard::signal() != 0;
+  const bool ends = is_finished() || InterruptGuard::signal() != 0;
   if (evaluates || saves || ends) check_trained_values(optimizer_, state_.step);
   if (!state_.evaluated) {
     if (evaluates && !evaluate()) return false;
@@ -104,7 +146,7 @@ bool Trainer::finish_step() {
 
 bool Trainer::evaluate() {
   const std::optional<ScoredEvaluation> evaluation = job_.evaluate([&](int64_t done) {
-    progress_->update(state_.step, fmt::format("evaluating, {} examples", done));
+    show_progress(fmt::format("evaluating, {} examples", done));
     return InterruptGuard::signal() == 0;
   });
   if (!evaluation) return false;
@@ -117,7 +159,7 @@ bool Trainer::evaluate() {
       text += fmt::format(" {} {:.4g}", key, value.get<double>());
   }
   progress_->message(text);
-  note_score(evaluation->score);
+  if (settings_.keep_best) note_score(evaluation->score);
   return true;
 }
 
@@ -141,6 +183,7 @@ void Trainer::save_scheduled_checkpoint() {
 }
 
 fs::path Trainer::save_checkpoint() {
+  if (settings_.time_limit_seconds) state_.seconds = elapsed_seconds();
   const fs::path path = checkpoint_path(run_folder_, state_.step);
   AtomicFolder folder(path);
   job_.save_model(folder.temporary());
@@ -152,11 +195,13 @@ fs::path Trainer::save_checkpoint() {
 }
 
 TrainerState Trainer::trainer_state() const {
+  // A run with a time limit does not know its last update before it is there.
+  const int64_t total = settings_.time_limit_seconds ? state_.step : settings_.schedule.total_steps;
   const double updates_per_epoch = static_cast<double>(order_.plan().updates_per_epoch());
   TrainerState state{.epoch = epoch(),
                      .global_step = state_.step,
-                     .max_steps = total_updates(),
-                     .num_train_epochs = std::ceil(static_cast<double>(total_updates()) / updates_per_epoch),
+                     .max_steps = total,
+                     .num_train_epochs = std::ceil(static_cast<double>(total) / updates_per_epoch),
                      .total_flos = state_.total_flos,
                      .best_metric = state_.best_score,
                      .log_history = state_.log_history};

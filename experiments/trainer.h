@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -23,14 +24,20 @@ struct Interval {
   int64_t steps = 0;
 };
 
+/// The schedule of a run with a time limit counts in parts of its time: 0 at the start, this at the limit.
+inline constexpr int64_t schedule_parts_of_time = 1'000'000;
+
 struct TrainerSettings {
   double learning_rate = 5e-5;
-  LearningRateSchedule schedule;  ///< its total_steps is the number of updates of the run
+  /// Its total_steps is the number of updates of the run; with a time limit, schedule_parts_of_time.
+  LearningRateSchedule schedule;
+  std::optional<double> time_limit_seconds;  ///< of the run, whatever processes it ran in
   UpdateSettings update;
   int64_t logging_steps = 10;
   Interval eval, save;
   int64_t save_total_limit = 1;
   std::optional<int64_t> early_stopping_patience;
+  bool keep_best = true;  ///< the job keeps the best model beside the last
 };
 
 /// An evaluation as the trainer sees it.
@@ -58,7 +65,7 @@ enum class TrainingEnd { finished, stopped_early, interrupted };
 /// run that is continued from a checkpoint takes the same steps as one that was never interrupted.
 class Trainer {
  public:
-  Trainer(Bert& model, const TokenizedDataset& data, Optimizer& optimizer, DataOrder order,
+  Trainer(Bert& model, const TrainingObjective& objective, Optimizer& optimizer, DataOrder order,
           TrainerSettings settings, TrainingJob& job, RunLog& log, std::filesystem::path run_folder,
           ProgressOutput progress);
 
@@ -67,7 +74,8 @@ class Trainer {
   TrainingState& state() { return state_; }
   const TrainingState& state() const { return state_; }
 
-  /// Trains until the last update, until the score stops rising, or until a signal (see InterruptGuard).
+  /// Trains until the last update or the end of the time, until the score stops rising, or until a signal
+  /// (see InterruptGuard).
   TrainingEnd run();
 
   /// Writes checkpoint-<step> as a whole, and removes old ones beyond the limit. Returns its path.
@@ -77,9 +85,16 @@ class Trainer {
   double epoch() const;
   /// Wall time of each update of this process, in milliseconds.
   const std::vector<double>& step_milliseconds() const { return step_milliseconds_; }
+  /// Tokens per second of its updates, evaluations and saving left out.
+  double tokens_per_second() const;
 
  private:
-  int64_t total_updates() const { return settings_.schedule.total_steps; }
+  /// Seconds that the run has taken so far, those of earlier processes included.
+  double elapsed_seconds() const;
+  double share_of_time() const;
+  bool is_finished() const;
+  double learning_rate() const;
+  void show_progress(const std::string& note);
   bool is_due(const Interval& interval) const;
   bool should_stop_early() const;
   void take_step();
@@ -90,7 +105,7 @@ class Trainer {
   void save_scheduled_checkpoint();
 
   Bert& model_;
-  const TokenizedDataset& data_;
+  const TrainingObjective& objective_;
   Optimizer& optimizer_;
   DataOrder order_;
   TrainerSettings settings_;
@@ -100,9 +115,12 @@ class Trainer {
   ProgressOutput progress_output_;
   std::optional<Progress> progress_;
   TrainingState state_;
+  std::chrono::steady_clock::time_point start_;
+  double seconds_before_ = 0;  // of earlier processes
   std::vector<double> step_milliseconds_;
   double milliseconds_since_log_ = 0;
   int64_t tokens_since_log_ = 0;
+  int64_t num_tokens_ = 0;  // of this process
 };
 
 }  // namespace normtune

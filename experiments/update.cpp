@@ -3,9 +3,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "autograd/cross_entropy_loss.h"
-#include "autograd/mse_loss.h"
-
 namespace normtune {
 
 namespace {
@@ -46,37 +43,35 @@ std::string first_nonfinite_parameter(const Bert& model) {
        optimizer.first_nonfinite_gradient(), name_examples(examples), numeric_advice);
 }
 
-/// Adds the gradient of scale * (sum of the examples' losses); returns that value.
-double accumulate_gradient(const Bert& model, const TokenizedDataset& data, const PackedBatch& batch,
-                           std::span<const int64_t> examples, double scale, const ForwardContext& context) {
-  const Variable logits = model.classify(batch, context);
-  const Tensor labels = data.labels(examples, logits.dtype(), logits.device());
-  const Variable loss =
-      data.regression() ? mse_loss(logits, labels, scale) : cross_entropy_loss(logits, labels, scale);
-  const double value = loss.tensor().item();
-  if (!std::isfinite(value)) fail_at_loss(model, value, examples, context.step);
-  loss.backward();
-  return value;
+/// Adds the gradient of the batch's share in the loss to the gradients, and the share to `result`.
+void accumulate_gradient(Bert& model, const TrainingObjective& objective, const UpdateExamples& update,
+                         std::span<const int64_t> batch, const ForwardContext& context,
+                         UpdateResult& result) {
+  const BatchLoss share = objective.loss(model, update, batch, context);
+  const double value = share.loss.tensor().item();
+  if (!std::isfinite(value)) fail_at_loss(model, value, batch, update.update);
+  share.loss.backward();
+  result.loss += value;
+  result.num_tokens += share.num_tokens;
+  result.flops += share.flops;
 }
 
 }  // namespace
 
-UpdateResult run_update(const Bert& model, const TokenizedDataset& data, Optimizer& optimizer,
-                        std::span<const int64_t> examples, int64_t update, double lr,
-                        const UpdateSettings& settings) {
-  const ForwardContext context{.training = true, .dropout_seed = settings.dropout_seed, .step = update};
-  const double scale = 1.0 / static_cast<double>(examples.size());
+UpdateResult run_update(Bert& model, const TrainingObjective& objective, Optimizer& optimizer,
+                        const UpdateExamples& update, double lr, const UpdateSettings& settings) {
+  const ForwardContext context{
+      .training = true, .dropout_seed = settings.dropout_seed, .step = update.update};
+  const std::span<const int64_t> examples = update.indices;
   const auto batch_size = static_cast<size_t>(settings.batch_size);
   UpdateResult result;
   optimizer.zero_grad();
   for (size_t begin = 0; begin < examples.size(); begin += batch_size) {
-    const auto part = examples.subspan(begin, std::min(batch_size, examples.size() - begin));
-    const PackedBatch batch = data.batch(part, model.device());
-    result.loss += accumulate_gradient(model, data, batch, part, scale, context);
-    result.num_tokens += batch.total_tokens;
+    const auto batch = examples.subspan(begin, std::min(batch_size, examples.size() - begin));
+    accumulate_gradient(model, objective, update, batch, context, result);
   }
   result.gradient_norm = optimizer.gradient_norm();
-  if (!std::isfinite(result.gradient_norm)) fail_at_gradient(optimizer, examples, update);
+  if (!std::isfinite(result.gradient_norm)) fail_at_gradient(optimizer, examples, update.update);
   const double clip = settings.max_grad_norm > 0
                           ? std::min(1.0, settings.max_grad_norm / (result.gradient_norm + 1e-6))
                           : 1.0;

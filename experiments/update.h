@@ -1,10 +1,8 @@
 #pragma once
 
 #include <cstdint>
-#include <span>
 
-#include "experiments/tokenized_dataset.h"
-#include "nn/bert.h"
+#include "experiments/training_objective.h"
 #include "nn/optimizer.h"
 
 namespace normtune {
@@ -16,19 +14,19 @@ struct UpdateSettings {
 };
 
 struct UpdateResult {
-  double loss = 0;           ///< mean over the examples
+  double loss = 0;           ///< a mean over the update, see TrainingObjective
   double gradient_norm = 0;  ///< before clipping
   int64_t num_tokens = 0;
+  double flops = 0;  ///< of the matrix products needed
 };
 
-/// One optimiser step on `examples`. The gradient is that of their mean loss, however they are cut into
-/// batches. It is clipped as PyTorch's clip_grad_norm_ does: times min(1, max_grad_norm / (norm + 1e-6)), the
-/// norm taken over all trainable elements. `update` counts from 0 and keys the dropout masks.
-/// Throws Error(numeric), before anything moves, if the loss or a gradient is not finite; the message names
-/// the step (update + 1), the tensor and the examples.
-UpdateResult run_update(const Bert& model, const TokenizedDataset& data, Optimizer& optimizer,
-                        std::span<const int64_t> examples, int64_t update, double lr,
-                        const UpdateSettings& settings);
+/// One optimiser step on the examples of `update`, `settings.batch_size` of them at a time. The gradient is
+/// clipped as PyTorch's clip_grad_norm_ does: times min(1, max_grad_norm / (norm + 1e-6)), the norm taken
+/// over all trainable elements. The number of the update keys the dropout masks. Throws Error(numeric),
+/// before anything moves, if the loss or a gradient is not finite; the message names the step (update + 1),
+/// the tensor and the examples.
+UpdateResult run_update(Bert& model, const TrainingObjective& objective, Optimizer& optimizer,
+                        const UpdateExamples& update, double lr, const UpdateSettings& settings);
 
 /// Throws Error(numeric), naming the step and the tensor, if a trained value is no longer finite: such a
 /// model is not worth evaluating, and must not replace a good checkpoint.

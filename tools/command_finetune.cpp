@@ -1,4 +1,3 @@
-#include <csignal>
 #include <nlohmann/json.hpp>
 
 #include "experiments/finetune.h"
@@ -8,6 +7,7 @@
 #include "tools/finetune_options.h"
 #include "tools/model_options.h"
 #include "tools/results.h"
+#include "tools/training_options.h"
 
 namespace normtune {
 
@@ -34,13 +34,6 @@ void print_results(const Console& console, const FinetuneOptions& options,
   }
 }
 
-int report_interrupt(const FinetuneResult& result) {
-  print_error(fmt::format(
-      "interrupted by {}; {} is written: repeat the command with --resume_from_checkpoint to continue",
-      result.interrupted_by == SIGINT ? "SIGINT" : "SIGTERM", result.checkpoint.string()));
-  return 128 + result.interrupted_by;
-}
-
 }  // namespace
 
 int run_finetune(Arguments arguments) {
@@ -56,7 +49,7 @@ int run_finetune(Arguments arguments) {
 
   const Console console = finetune_arguments.common.console();
   console.detail(options_json(finetune_options).dump(2));
-  const FinetuneResult result = finetune(finetune_options);
+  const TrainingResult result = finetune(finetune_options);
   if (result.interrupted_by != 0) return report_interrupt(result);
   const auto results = nlohmann::ordered_json::parse(result.all_results_json);
   print_results(console, finetune_options, results);

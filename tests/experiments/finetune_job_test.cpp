@@ -77,7 +77,7 @@ BOOST_AUTO_TEST_CASE(learns_and_writes_everything_that_is_promised) {
   FinetuneOptions options = with_intervals(workspace.options("run"), 42);
   options.num_train_epochs = 24;
   options.hidden_dropout_prob = 0;
-  const FinetuneResult result = finetune(options);
+  const TrainingResult result = finetune(options);
   const fs::path run = options.output_dir;
   for (const char* name :
        {"config.json", "model.safetensors", "vocab.txt", "tokenizer_config.json", "metrics.jsonl",

@@ -151,7 +151,7 @@ BOOST_AUTO_TEST_CASE(at_every_step) {
   for (int64_t step = 1; step <= 9; ++step) {
     FinetuneOptions options = short_run(workspace, fmt::format("stopped-{}", step));
     options.progress = signal_at(fmt::format("Training: {}/9", step), step % 2 == 1 ? SIGINT : SIGTERM);
-    const FinetuneResult result = finetune(options);
+    const TrainingResult result = finetune(options);
     BOOST_CHECK_EQUAL(result.interrupted_by, step % 2 == 1 ? SIGINT : SIGTERM);
     BOOST_CHECK_EQUAL(result.checkpoint.filename(), fmt::format("checkpoint-{}", step));
     BOOST_CHECK_EQUAL(metrics_lines(options.output_dir).back().at("status"), "interrupted");
@@ -246,7 +246,7 @@ BOOST_AUTO_TEST_CASE(from_an_earlier_checkpoint) {
 BOOST_AUTO_TEST_CASE(of_a_finished_run_changes_nothing) {
   const Workspace workspace;
   const FinetuneOptions options = short_run(workspace, "run");
-  const FinetuneResult result = finetune(options);
+  const TrainingResult result = finetune(options);
   const std::string log = fixtures::content_of(options.output_dir / "metrics.jsonl");
   BOOST_CHECK_EQUAL(finetune(resumed(options)).all_results_json, result.all_results_json);
   BOOST_CHECK_EQUAL(fixtures::content_of(options.output_dir / "metrics.jsonl"), log);

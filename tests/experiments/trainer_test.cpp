@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "autograd/cross_entropy_loss.h"
+#include "experiments/classification_objective.h"
 #include "experiments/data_order.h"
 #include "experiments/update.h"
 #include "tests/experiments/tiny_run.h"
@@ -41,7 +42,8 @@ struct Setup {
 
   UpdateResult update(std::span<const int64_t> examples, int64_t step, double lr = 0.01,
                       UpdateSettings settings = {.batch_size = 4}) {
-    return run_update(model.bert, data, optimizer, examples, step, lr, settings);
+    return run_update(model.bert, ClassificationObjective(data), optimizer,
+                      {.update = step, .indices = examples}, lr, settings);
   }
 
   std::vector<Tensor> values() const {
