@@ -26,7 +26,7 @@ namespace {
 constexpr const char* lock_name = ".lock";
 
 /// Everything that a run writes beside its checkpoints and event files.
-constexpr std::array<std::string_view, 16> run_file_names = {"config.json",
+constexpr std::array<std::string_view, 17> run_file_names = {"config.json",
                                                              "model.safetensors",
                                                              "vocab.txt",
                                                              "tokenizer.json",
@@ -41,7 +41,8 @@ constexpr std::array<std::string_view, 16> run_file_names = {"config.json",
                                                              "train_results.json",
                                                              "eval_results.json",
                                                              "predictions.jsonl",
-                                                             "predictions_mm.jsonl"};
+                                                             "predictions_mm.jsonl",
+                                                             "held_out.jsonl"};
 
 bool is_run_file(std::string_view name) {
   if (name.starts_with("events.out.tfevents.")) return true;

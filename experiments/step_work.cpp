@@ -79,9 +79,8 @@ bool embeddings_trained(const Bert& model) {
   return false;
 }
 
-}  // namespace
-
-double needed_step_flops(Bert& model, std::span<const int64_t> lengths) {
+/// The encoder, for sequences of these lengths; of the last layer the [CLS] rows alone with `cls_only`.
+void count_encoder(WorkCounter& counter, Bert& model, std::span<const int64_t> lengths, bool cls_only) {
   double tokens = 0, squares = 0;
   for (const int64_t length : lengths) {
     tokens += static_cast<double>(length);
@@ -89,15 +88,37 @@ double needed_step_flops(Bert& model, std::span<const int64_t> lengths) {
   }
   const auto batch_size = static_cast<double>(lengths.size());
   const auto hidden_size = static_cast<double>(model.config().hidden_size);
-  WorkCounter counter(embeddings_trained(model));
   for (int64_t i = 0; i < model.num_layers(); ++i) {
-    const bool cls_only = model.last_layer_cls_only() && i + 1 == model.num_layers();
-    count_layer(counter, model.layer(i), tokens, cls_only ? batch_size : tokens, cls_only ? tokens : squares,
+    const bool few_rows = cls_only && i + 1 == model.num_layers();
+    count_layer(counter, model.layer(i), tokens, few_rows ? batch_size : tokens, few_rows ? tokens : squares,
                 hidden_size);
   }
+}
+
+}  // namespace
+
+double needed_step_flops(Bert& model, std::span<const int64_t> lengths) {
+  const auto batch_size = static_cast<double>(lengths.size());
+  WorkCounter counter(embeddings_trained(model));
+  count_encoder(counter, model, lengths, model.last_layer_cls_only());
   counter.linear(model.pooler(), batch_size);
   counter.train(trains(model.pooler()));
   counter.linear(model.classifier(), batch_size);
+  return counter.flops();
+}
+
+double needed_pretraining_flops(Bert& model, std::span<const int64_t> lengths, int64_t num_masked,
+                                bool next_sentence) {
+  const auto batch_size = static_cast<double>(lengths.size()), masked = static_cast<double>(num_masked);
+  WorkCounter counter(embeddings_trained(model));
+  count_encoder(counter, model, lengths, false);
+  counter.linear(model.prediction_transform(), masked);
+  counter.train(trains(model.prediction_transform()));
+  counter.linear(model.prediction_decoder(), masked);
+  if (next_sentence) {
+    counter.linear(model.pooler(), batch_size);
+    counter.linear(model.seq_relationship(), batch_size);
+  }
   return counter.flops();
 }
 

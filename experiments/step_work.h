@@ -15,4 +15,9 @@ namespace normtune {
 /// counted. `lengths` are those of the batch's sequences.
 double needed_step_flops(Bert& model, std::span<const int64_t> lengths);
 
+/// The same for a pre-training model: `num_masked` tokens are predicted, and with `next_sentence` the pooler
+/// and its head answer for every sequence.
+double needed_pretraining_flops(Bert& model, std::span<const int64_t> lengths, int64_t num_masked,
+                                bool next_sentence);
+
 }  // namespace normtune

@@ -224,6 +224,13 @@ Variable Bert::predict_tokens(const Variable& hidden_states, const Tensor& rows)
   return linear(transformed, embeddings_.word_embeddings, prediction_bias_);
 }
 
+Linear Bert::prediction_decoder() const {
+  Linear decoder;
+  decoder.weight = embeddings_.word_embeddings;
+  decoder.bias = prediction_bias_;
+  return decoder;
+}
+
 Variable Bert::predict_next_sentence(const Variable& hidden_states, const PackedBatch& batch,
                                      const ForwardContext& context) const {
   check(head_ == BertHead::pretraining, "bert: predict_next_sentence needs a pre-training head");

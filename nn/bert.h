@@ -133,6 +133,10 @@ class Bert {
   BertLayer& layer(int64_t index) { return layers_.at(static_cast<size_t>(index)); }
   const Linear& pooler() const { return pooler_; }
   const Linear& classifier() const { return classifier_; }
+  const Linear& prediction_transform() const { return prediction_transform_; }
+  const Linear& seq_relationship() const { return seq_relationship_; }
+  /// The word embeddings as the last layer of the masked-language-model head, with its bias.
+  Linear prediction_decoder() const;
   /// The linear layers of the encoder and the pooler, in order: what a low-rank update can be put on.
   std::vector<LinearModule> linear_modules();
 

@@ -81,6 +81,20 @@ LoadReport draw_parameters(Bert& model, uint64_t init_seed) {
   return report;
 }
 
+/// The pre-training heads of which a file holds nothing: they are drawn. One that is there in part is an
+/// error.
+std::vector<std::string> missing_heads(const StateDict& state, const Bert& model) {
+  std::vector<std::string> names;
+  for (const std::string head : {"cls.predictions.", "cls.seq_relationship."}) {
+    const bool found = std::any_of(state.tensors.begin(), state.tensors.end(),
+                                   [&](const NamedTensor& tensor) { return tensor.name.starts_with(head); });
+    for (const Parameter& parameter : model.parameters()) {
+      if (!found && parameter.name.starts_with(head)) names.push_back(parameter.name);
+    }
+  }
+  return names;
+}
+
 /// Fills the network from the weights in `folder`, which `model` gets to know.
 void load_weights(Model& model, const fs::path& folder, const LoadOptions& options) {
   const StateDict state = read_state_dict(folder);
@@ -94,7 +108,7 @@ void load_weights(Model& model, const fs::path& folder, const LoadOptions& optio
       model.fresh_classifier = true;
     }
   } else {
-    optional_names = {"cls.seq_relationship.weight", "cls.seq_relationship.bias"};
+    optional_names = missing_heads(state, model.bert);
   }
   model.report = load_parameters(model.bert, state, replaced, optional_names, options.init_seed);
 }

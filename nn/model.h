@@ -45,7 +45,8 @@ struct Model {
 /// inserted); or a PEFT or AdapterHub folder, over the base model that it names.
 ///
 /// Every parameter is either in the file or drawn and listed in report.fresh: a classifier that is missing or
-/// of another size, with `fresh_pooler` the pooler, with `random_init` everything. Throws Error(model) naming
+/// of another size, a pre-training head of which the file holds nothing, with `fresh_pooler` the pooler, with
+/// `random_init` everything. Throws Error(model) naming
 /// file and tensor for any other missing tensor, a wrong shape, a vocabulary that does not fit the word
 /// embeddings.
 Model load_model(const std::filesystem::path& folder, const LoadOptions& options);

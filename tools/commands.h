@@ -14,6 +14,7 @@ int run_bench(Arguments arguments);
 int run_inspect(Arguments arguments);
 int run_tokenize(Arguments arguments);
 int run_finetune(Arguments arguments);
+int run_pretrain(Arguments arguments);
 int run_evaluate(Arguments arguments);
 int run_predict(Arguments arguments);
 int run_submission(Arguments arguments);

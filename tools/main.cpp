@@ -27,6 +27,7 @@ const std::vector<Command>& commands() {
       {"inspect", "counts the parameters of a model and those that a method trains", run_inspect},
       {"tokenize", "turns lines of text into token ids", run_tokenize},
       {"finetune", "fine-tunes a model on a task", run_finetune},
+      {"pretrain", "pre-trains a model on plain text", run_pretrain},
       {"evaluate", "scores a fine-tuned model", run_evaluate},
       {"predict", "writes a fine-tuned model's answers", run_predict},
       {"submission", "packs predictions for the GLUE server", run_submission},

@@ -27,7 +27,8 @@ bool is_score(std::string_view key) {
 std::string format_score(std::string_view key, const Json& value) {
   if (!value.is_number()) return "undefined";
   const double score = value.get<double>();
-  return key.starts_with("eval_loss") ? fmt::format("{:.4f}", score) : fmt::format("{:.2f} %", 100 * score);
+  const bool is_loss = key.starts_with("eval_loss") || key.ends_with("_loss");
+  return is_loss ? fmt::format("{:.4f}", score) : fmt::format("{:.2f} %", 100 * score);
 }
 
 }  // namespace
