@@ -3,6 +3,8 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <atomic>
+#include <future>
 #include <unordered_map>
 #include <utility>
 
@@ -189,19 +191,39 @@ Encoding Tokenizer::encode(std::string_view text, std::optional<std::string_view
   return data_->encode({text, pair}, max_length, workspace);
 }
 
+namespace {
+
+/// A thread takes this many examples at a time.
+constexpr size_t block_size = 64;
+
+/// As many threads as asked for (0: as OpenMP would take), but none without a block of its own.
+int64_t num_workers(size_t num_examples, int num_threads) {
+  const int64_t num_blocks = static_cast<int64_t>((num_examples + block_size - 1) / block_size);
+  return std::min<int64_t>(num_threads > 0 ? num_threads : omp_get_max_threads(), num_blocks);
+}
+
+}  // namespace
+
+// Threads of its own rather than OpenMP's, which would spin while the caller works between two batches.
 std::vector<Encoding> Tokenizer::encode_batch(std::span<const TextPair> examples,
                                               std::optional<int64_t> max_length, int num_threads) const {
   for (const TextPair& example : examples) check_max_length(max_length, example.text_pair.has_value());
-  if (num_threads <= 0) num_threads = omp_get_max_threads();
   std::vector<Encoding> encodings(examples.size());
-#pragma omp parallel num_threads(num_threads)
-  {
+  std::atomic<size_t> next = 0;
+  const auto encode_blocks = [&] {
     Workspace workspace;
-#pragma omp for schedule(dynamic, 64)
-    for (size_t i = 0; i < examples.size(); ++i) {
-      encodings[i] = data_->encode(examples[i], max_length, workspace);
+    size_t begin = 0;
+    while ((begin = next.fetch_add(block_size)) < examples.size()) {
+      const size_t end = std::min(begin + block_size, examples.size());
+      for (size_t i = begin; i < end; ++i) encodings[i] = data_->encode(examples[i], max_length, workspace);
     }
+  };
+  std::vector<std::future<void>> helpers;
+  for (int64_t i = 1; i < num_workers(examples.size(), num_threads); ++i) {
+    helpers.push_back(std::async(std::launch::async, encode_blocks));
   }
+  encode_blocks();
+  for (std::future<void>& helper : helpers) helper.get();
   return encodings;
 }
 

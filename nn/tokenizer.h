@@ -61,8 +61,8 @@ class Tokenizer {
   Encoding encode(std::string_view text, std::optional<std::string_view> pair = std::nullopt,
                   std::optional<int64_t> max_length = std::nullopt) const;
 
-  /// encode() for each example, in their order. num_threads 0 means as OpenMP decides; the result does not
-  /// depend on it.
+  /// encode() for each example, in their order. num_threads 0 means as many as OpenMP would take; the
+  /// result does not depend on it.
   std::vector<Encoding> encode_batch(std::span<const TextPair> examples,
                                      std::optional<int64_t> max_length = std::nullopt,
                                      int num_threads = 0) const;
