@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes nn/unicode_exceptions.h: where the `tokenizers` library and utf8proc disagree about a code point.
 
-    python3 tools/make_unicode_exceptions.py
+    python3 tools/make_unicode_exceptions.py && clang-format -i nn/unicode_exceptions.h
 
 Needs the `tokenizers` package and libutf8proc (of the version that normtune is built with). Every code point but the
 surrogates is asked of both.
