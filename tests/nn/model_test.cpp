@@ -7,8 +7,8 @@
 #include "nn/initialization.h"
 #include "nn/lora.h"
 #include "nn/peft_folder.h"
+#include "tests/file_helpers.h"
 #include "tests/nn/tensor_helpers.h"
-#include "tests/support/temporary_folder.h"
 
 using namespace normtune;
 using normtune::testing::TemporaryFolder;

@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "tests/support/temporary_folder.h"
+#include "tests/file_helpers.h"
 
 namespace normtune::test {
 
