@@ -30,13 +30,14 @@ std::string build_line() {
 }
 
 std::string library_line() {
-  return fmt::format(
-      "OpenMP {}, fmt {}.{}.{}, nlohmann-json {}.{}.{}, CLI11 {}, toml++ {}.{}.{}, utf8proc "
-      "{}, "
-      "libzip {}, {}",
-      _OPENMP, FMT_VERSION / 10000, FMT_VERSION / 100 % 100, FMT_VERSION % 100, NLOHMANN_JSON_VERSION_MAJOR,
-      NLOHMANN_JSON_VERSION_MINOR, NLOHMANN_JSON_VERSION_PATCH, CLI11_VERSION, TOML_LIB_MAJOR, TOML_LIB_MINOR,
-      TOML_LIB_PATCH, utf8proc_version(), zip_libzip_version(), OpenSSL_version(OPENSSL_VERSION));
+  const std::string fmt_version =
+      fmt::format("{}.{}.{}", FMT_VERSION / 10000, FMT_VERSION / 100 % 100, FMT_VERSION % 100);
+  const std::string json_version = fmt::format("{}.{}.{}", NLOHMANN_JSON_VERSION_MAJOR,
+                                               NLOHMANN_JSON_VERSION_MINOR, NLOHMANN_JSON_VERSION_PATCH);
+  const std::string toml_version = fmt::format("{}.{}.{}", TOML_LIB_MAJOR, TOML_LIB_MINOR, TOML_LIB_PATCH);
+  return fmt::format("OpenMP {}, fmt {}, nlohmann-json {}, CLI11 {}, toml++ {}, utf8proc {}, libzip {}, {}",
+                     _OPENMP, fmt_version, json_version, CLI11_VERSION, toml_version, utf8proc_version(),
+                     zip_libzip_version(), OpenSSL_version(OPENSSL_VERSION));
 }
 
 }  // namespace
