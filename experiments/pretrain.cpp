@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "experiments/checkpoint_folder.h"
 #include "experiments/document_text.h"
 #include "experiments/finetune_options.h"
 #include "experiments/initial_model.h"
@@ -164,11 +165,14 @@ void PretrainRun::prepare() {
   shuffle_ = options_.shuffle && options_.corpora == nullptr;  // a corpus has drawn its order already
 }
 
-/// The model to continue from, or a folder with the vocabulary of a new one. A run that goes on has it.
+/// The model to continue from, or a folder with the vocabulary of a new one.
 fs::path PretrainRun::find_model() {
   if (!options_.model_name_or_path.empty()) return options_.model_name_or_path;
-  const fs::path initial = folder() / "initial";
-  if (goes_on(options_) && fs::exists(initial / "config.json")) return initial;
+  const fs::path initial = folder() / initial_model_name;
+  // Where there is a checkpoint, its run has learned the vocabulary, and a resume checks that all options are
+  // that run's.
+  const bool has_checkpoint = !options_.resume_from.empty() || !checkpoint_steps(folder()).empty();
+  if (goes_on(options_) && has_checkpoint && fs::exists(initial / "config.json")) return initial;
   say("learning the vocabulary");
   say("vocabulary: " + write_initial_model(initial, options_));
   return initial;

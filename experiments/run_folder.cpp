@@ -117,7 +117,10 @@ bool is_empty_run_folder(const fs::path& folder) {
   std::error_code error;
   if (!fs::exists(folder, error)) return true;
   return std::all_of(fs::directory_iterator(folder), fs::directory_iterator(),
-                     [](const fs::directory_entry& entry) { return entry.path().filename() == lock_name; });
+                     [](const fs::directory_entry& entry) {
+                       const fs::path name = entry.path().filename();
+                       return name == lock_name || name == initial_model_name;
+                     });
 }
 
 void require_empty_run_folder(const fs::path& folder) {

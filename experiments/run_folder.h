@@ -19,7 +19,11 @@ class FolderLock {
   int descriptor_ = -1;
 };
 
-/// True if nothing but a lock lies in the folder, or if there is no such folder.
+/// In a pre-training's folder: the vocabulary and configuration that a new model begins with. It is made anew
+/// by every run that does not go on, so it may stay from one that failed.
+inline constexpr const char* initial_model_name = "initial";
+
+/// True if nothing but a lock and an initial model lie in the folder, or if there is no such folder.
 bool is_empty_run_folder(const std::filesystem::path& folder);
 
 /// Throws Error(usage), with the ways out, unless the folder is empty.

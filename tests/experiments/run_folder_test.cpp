@@ -29,6 +29,14 @@ BOOST_AUTO_TEST_CASE(one_lock_at_a_time) {
   BOOST_CHECK(is_empty_run_folder(run));
 }
 
+BOOST_AUTO_TEST_CASE(what_a_failed_pretraining_began_with_is_no_run) {
+  const TemporaryFolder folder;
+  folder.write("run/initial/vocab.txt", "x");
+  BOOST_CHECK(is_empty_run_folder(folder / "run"));
+  folder.write("run/other", "x");
+  BOOST_CHECK(!is_empty_run_folder(folder / "run"));
+}
+
 BOOST_AUTO_TEST_CASE(a_file_cannot_be_a_run) {
   const TemporaryFolder folder;
   const fs::path file = folder.write("file", "");

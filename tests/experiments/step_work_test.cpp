@@ -44,4 +44,23 @@ BOOST_AUTO_TEST_CASE(the_last_layer_for_the_cls_rows_saves_what_it_should) {
   BOOST_TEST(saved < 0.08);
 }
 
+// The vocabulary's product is needed for the masked rows only, three times as every trained layer.
+BOOST_AUTO_TEST_CASE(pretraining_adds_its_heads) {
+  BertConfig config = bench_shape("tiny");
+  Bert model(config, BertHead::pretraining);
+  apply_method(model, {.train_params = "*"}, 1);
+  const std::vector<int64_t> lengths(10, 128);
+  const auto flops = [&](int64_t num_masked, bool pairs) {
+    return needed_pretraining_flops(model, lengths, num_masked, pairs);
+  };
+  const double h = 128, vocabulary = 30522;
+  BOOST_CHECK_CLOSE(flops(200, false) - flops(0, false), 3 * 2 * 200 * (h * h + h * vocabulary), 1e-9);
+  BOOST_CHECK_CLOSE(flops(200, true) - flops(200, false), 3 * 2 * 10 * (h * h + 2 * h), 1e-9);
+  Bert classifier(config, BertHead::classification);
+  classifier.set_last_layer_cls_only(false);
+  apply_method(classifier, {.method = "full"}, 1);
+  const double head = 3 * 2 * 10 * (h * h + 2 * h);
+  BOOST_CHECK_CLOSE(flops(0, false), needed_step_flops(classifier, lengths) - head, 1e-9);
+}
+
 BOOST_AUTO_TEST_SUITE_END()
