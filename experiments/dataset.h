@@ -37,7 +37,8 @@ inline constexpr int64_t all_samples = std::numeric_limits<int64_t>::max();
 
 /// Reads one split of a GLUE task from the folder that holds `CoLA`, `SST-2`, ... (or `CoLA/train.jsonl` with
 /// the column names of the Hugging Face hub where there is no train.tsv). Keeps the first `max_samples` rows,
-/// after all rows were checked. `split` is a single one (see split_names).
+/// after all rows were checked. `split` is a single one (see split_names). A number of rows that is neither
+/// the published one nor the one that the folder's own `row_counts.tsv` states is a warning.
 /// Throws Error(data) that names file and line of the first malformed row.
 Dataset load_glue(const Task& task, const std::filesystem::path& glue_dir, const std::string& split,
                   int64_t max_samples = all_samples);

@@ -217,8 +217,30 @@ Dataset load_mrpc_from_corpus(const Task& task, const TaskSplit& split, const st
   return dataset;
 }
 
-void warn_about_row_count(Dataset& dataset, const TaskSplit& split) {
-  const auto& expected = split.expected_rows;
+/// The rows that row_counts.tsv of the folder states for `file`; none if it does not, or if there is no such
+/// file. A folder of other tasks in GLUE's layout says so how long its files are.
+std::optional<int64_t> stated_row_count(const std::filesystem::path& glue_dir,
+                                        const std::filesystem::path& file) {
+  const std::filesystem::path path = glue_dir / "row_counts.tsv";
+  if (!std::filesystem::exists(path)) return std::nullopt;
+  const DataFile counts(path);
+  int64_t line = 0;
+  for (const std::string_view text : counts.lines()) {
+    const auto fields = split_fields(text);
+    if (++line == 1 && text == "file\trows") continue;
+    const auto rows = fields.size() == 2 ? parse_integer(fields[1]) : std::nullopt;
+    if (line == 1 || !rows) {
+      fail(ErrorKind::data, "{}: line {}: expected {}, found {}", path.string(), line,
+           line == 1 ? "the header file|rows" : "a file and its number of rows", printable(text));
+    }
+    if (glue_dir / fields[0] == file) return rows;
+  }
+  return std::nullopt;
+}
+
+void warn_about_row_count(Dataset& dataset, const TaskSplit& split, const std::filesystem::path& glue_dir) {
+  const auto stated = stated_row_count(glue_dir, dataset.files[0]);
+  const std::vector<int64_t> expected = stated ? std::vector{*stated} : split.expected_rows;
   const auto rows = static_cast<int64_t>(dataset.examples.size());
   if (expected.empty() || std::find(expected.begin(), expected.end(), rows) != expected.end()) return;
   dataset.warnings.push_back(fmt::format("{}: expected {} rows ({} {}), found {}", dataset.files[0].string(),
@@ -260,7 +282,7 @@ Dataset load_glue(const Task& task, const std::filesystem::path& glue_dir, const
                   int64_t max_samples) {
   const TaskSplit& split = find_split(task, split_name);
   Dataset dataset = load_rows(task, split, glue_dir);
-  warn_about_row_count(dataset, split);
+  warn_about_row_count(dataset, split, glue_dir);
   finish_dataset(dataset, max_samples);
   return dataset;
 }

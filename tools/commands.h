@@ -18,5 +18,6 @@ int run_pretrain(Arguments arguments);
 int run_evaluate(Arguments arguments);
 int run_predict(Arguments arguments);
 int run_submission(Arguments arguments);
+int run_pocket(Arguments arguments);
 
 }  // namespace normtune
