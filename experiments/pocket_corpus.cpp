@@ -25,9 +25,21 @@ void draw_some_relative_clause(PocketRandom& random, Event& event) {
   if (event.modifier && random.chance(30)) event.modifier = draw_relative_clause(random, all);
 }
 
-/// The same event in other words, or (wrong) one that differs in one of them or in who did it.
+/// Puts other senses into one slot or more: how far apart two sentences can be is learned from the coarse to
+/// the fine.
+void change_some_slots(PocketRandom& random, Event& event) {
+  int wanted = 1 + random.weighted({40, 30, 20, 10});
+  int left = static_cast<int>(all_slots.size());
+  for (const Slot slot : all_slots) {
+    if (random.below(left--) >= wanted) continue;
+    --wanted;
+    change_sense(random, all, event, slot);
+  }
+}
+
+/// The same event in other words, or (wrong) one that differs in some of them or in who did it.
 CorpusExample restatement(PocketRandom& random, bool wrong) {
-  const bool swapped = wrong && random.chance(15);
+  const bool swapped = wrong && random.chance(10);
   Event event = swapped ? draw_animate_event(random, all) : draw_event(random, all);
   draw_some_relative_clause(random, event);
   const std::string text = event_sentence(event, draw_construction(random, all));
@@ -37,7 +49,7 @@ CorpusExample restatement(PocketRandom& random, bool wrong) {
   if (swapped) {
     swap_roles(event);
   } else if (wrong) {
-    change_sense(random, all, event, all_slots[static_cast<size_t>(random.below(4))]);
+    change_some_slots(random, event);
   }
   return {text, event_sentence(event, draw_construction(random, all)), wrong};
 }
@@ -47,7 +59,7 @@ CorpusExample evaluation(PocketRandom& random, bool wrong) {
   const bool positive = random.chance(50);
   const Evaluation first = draw_evaluation(random, all, positive);
   std::string text =
-      random.chance(30) ? draw_double_evaluation(random, positive, first.thing) : evaluation_sentence(first);
+      random.chance(40) ? draw_double_evaluation(random, positive, first.thing) : evaluation_sentence(first);
   std::string opinion = draw_opinion(random, positive != wrong, first.thing.plural);
   return {std::move(text), std::move(opinion), wrong};
 }
@@ -113,7 +125,7 @@ CorpusExample topic(PocketRandom& random, bool wrong) {
 }
 
 CorpusExample draw_pair(PocketRandom& random, bool wrong) {
-  switch (random.weighted({45, 27, 10, 8, 10})) {
+  switch (random.weighted({45, 27, 12, 11, 5})) {
     case 0:
       return restatement(random, wrong);
     case 1:

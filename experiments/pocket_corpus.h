@@ -5,8 +5,8 @@
 namespace normtune {
 
 /// Pre-training pairs of pocket's English, made on the fly: restatements (45 %), evaluations (27 %),
-/// inferences (10 %), definitions (8 %) and continuations of a topic (10 %). One in three pairs is wrong:
-/// the second sentence comes from elsewhere, or contradicts the first in one word.
+/// inferences (12 %), definitions (11 %) and continuations of a topic (5 %). One in three pairs is wrong: the
+/// second sentence comes from elsewhere, or contradicts the first in one word or a few.
 class PocketCorpus : public PretrainingCorpus {
  public:
   /// `stream` tells corpora of one seed apart: they share no example but by chance.

@@ -5,6 +5,8 @@
 namespace normtune::pocket {
 namespace {
 
+constexpr int percent_negated_opinions = 15;
+
 std::string copula(bool past, bool plural) {
   if (past) return plural ? "were" : "was";
   return plural ? "are" : "is";
@@ -105,7 +107,7 @@ NounPhrase draw_thing(PocketRandom& random, Vocabulary vocabulary) {
 
 /// "it is very good" and "they are not bad"
 Words opinion_by_adjective(PocketRandom& random, bool positive, bool plural) {
-  const bool negated = random.chance(35);
+  const bool negated = random.chance(percent_negated_opinions);
   Words words = {plural ? "they" : "it", copula(false, plural)};
   if (negated) words.push_back(random.pick({"not", "never", "hardly"}));
   const PolarityWord word = draw_adjective_of(random, Vocabulary::all, positive != negated);
@@ -117,7 +119,7 @@ Words opinion_by_adjective(PocketRandom& random, bool positive, bool plural) {
 /// "the teachers love it" and "the teacher does not hate it"
 Words opinion_by_verb(PocketRandom& random, bool positive, bool plural) {
   const NounPhrase judge = draw_noun_phrase(random, draw_human(random, Vocabulary::all));
-  const bool negated = random.chance(35);
+  const bool negated = random.chance(percent_negated_opinions);
   Words words = noun_phrase_words(judge);
   const PolarityWord attitude = draw_attitude(random, positive != negated);
   if (negated) {
@@ -138,8 +140,9 @@ std::string evaluation_sentence(const Evaluation& evaluation) {
 Evaluation draw_evaluation(PocketRandom& random, Vocabulary vocabulary, bool positive) {
   Evaluation evaluation;
   evaluation.form = draw_form(random, vocabulary);
-  evaluation.negated = evaluation.form != EvaluationForm::contrast && random.chance(50);
-  evaluation.denied = evaluation.form == EvaluationForm::truth && random.chance(50);
+  const int percent_negated = vocabulary == Vocabulary::all ? 25 : 50;
+  evaluation.negated = evaluation.form != EvaluationForm::contrast && random.chance(percent_negated);
+  evaluation.denied = evaluation.form == EvaluationForm::truth && random.chance(percent_negated);
   const bool turned = evaluation.negated != evaluation.denied;
   evaluation.word = draw_adjective_of(random, vocabulary, positive != turned);
   evaluation.opposite = draw_adjective_of(random, vocabulary, !positive);

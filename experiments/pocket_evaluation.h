@@ -34,8 +34,9 @@ struct Evaluation {
 
 std::string evaluation_sentence(const Evaluation& evaluation);
 
-/// An evaluation of this polarity; negated in half of the cases. With the vocabulary `all` half of the
-/// adjectives are anchors.
+/// An evaluation of this polarity. Half of the tasks' sentences are negated, so that no word tells their
+/// polarity; of the corpus' (vocabulary `all`) one in four, and half of their adjectives are anchors: what an
+/// adjective means shows in its company.
 Evaluation draw_evaluation(PocketRandom& random, Vocabulary vocabulary, bool positive);
 
 /// What somebody adds about the same thing, with the same or the other opinion: "The teacher does not hate

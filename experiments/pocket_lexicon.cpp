@@ -61,8 +61,8 @@ constexpr std::array<const char*, 16> positive_adjectives = {
 constexpr std::array<const char*, 16> negative_adjectives = {
     "bad",  "terrible", "awful",   "horrible", "dreadful", "nasty", "ugly",   "vile",
     "poor", "dismal",   "hideous", "wretched", "lousy",    "dull",  "rotten", "gloomy"};
-constexpr std::array<const char*, 4> positive_attitudes = {"love", "adore", "enjoy", "praise"};
-constexpr std::array<const char*, 4> negative_attitudes = {"hate", "detest", "despise", "blame"};
+constexpr std::array<const char*, 2> positive_attitudes = {"love", "enjoy"};
+constexpr std::array<const char*, 2> negative_attitudes = {"hate", "despise"};
 
 constexpr std::array function_words = {
     ".",      "the",    "a",         "an",       "this",    "that",  "these",    "those",  "one",

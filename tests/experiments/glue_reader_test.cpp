@@ -72,6 +72,32 @@ BOOST_AUTO_TEST_CASE(labelled_test_files_look_like_dev) {
   BOOST_TEST(dataset.warnings.empty());  // nobody published a row count
 }
 
+BOOST_AUTO_TEST_CASE(a_folder_may_state_its_own_row_counts) {
+  const TemporaryFolder folder;
+  folder.write("CoLA/dev.tsv", "x\t1\t\tA.\nx\t0\t\tB.\n");
+  folder.write("row_counts.tsv", "file\trows\nCoLA/train.tsv\t7\nCoLA/dev.tsv\t2\n");
+  BOOST_TEST(load(folder, "cola", "dev").warnings.empty());
+  folder.write("row_counts.tsv", "file\trows\nCoLA/dev.tsv\t3\n");
+  const Dataset cut = load(folder, "cola", "dev");
+  BOOST_REQUIRE(cut.warnings.size() == 1u);
+  BOOST_TEST(cut.warnings[0].find("expected 3 rows (cola dev), found 2") != std::string::npos);
+  folder.write("row_counts.tsv", "file\trows\nCoLA/train.tsv\t7\n");
+  BOOST_TEST(load(folder, "cola", "dev").warnings[0].find("expected 1043 rows") != std::string::npos);
+}
+
+BOOST_AUTO_TEST_CASE(malformed_row_counts) {
+  const TemporaryFolder folder;
+  folder.write("CoLA/dev.tsv", "x\t1\t\tA.\n");
+  const std::vector<std::pair<std::string, std::vector<std::string>>> cases = {
+      {"CoLA/dev.tsv\t1\n", {"row_counts.tsv: line 1", "header file|rows"}},
+      {"file\trows\nCoLA/dev.tsv\tmany\n", {"row_counts.tsv: line 2", "a file and its number of rows"}},
+      {"file\trows\nCoLA/dev.tsv\n", {"row_counts.tsv: line 2", "CoLA/dev.tsv"}}};
+  for (const auto& [content, parts] : cases) {
+    folder.write("row_counts.tsv", content);
+    check_error(ErrorKind::data, parts, [&] { load(folder, "cola", "dev"); });
+  }
+}
+
 BOOST_AUTO_TEST_CASE(byte_order_mark_and_carriage_returns) {
   const TemporaryFolder folder;
   folder.write("MRPC/train.tsv", "\xEF\xBB\xBF" + mrpc_header + "1\t7\t8\tHe said \"no\tShe said \" no\n");
