@@ -28,7 +28,7 @@ void draw_some_relative_clause(PocketRandom& random, Event& event) {
 /// Puts other senses into one slot or more: how far apart two sentences can be is learned from the coarse to
 /// the fine.
 void change_some_slots(PocketRandom& random, Event& event) {
-  int wanted = 1 + random.weighted({40, 30, 20, 10});
+  int wanted = 1 + random.weighted({30, 15, 15, 40});
   int left = static_cast<int>(all_slots.size());
   for (const Slot slot : all_slots) {
     if (random.below(left--) >= wanted) continue;
@@ -59,7 +59,7 @@ CorpusExample evaluation(PocketRandom& random, bool wrong) {
   const bool positive = random.chance(50);
   const Evaluation first = draw_evaluation(random, all, positive);
   std::string text =
-      random.chance(40) ? draw_double_evaluation(random, positive, first.thing) : evaluation_sentence(first);
+      random.chance(50) ? draw_triple_evaluation(random, positive, first.thing) : evaluation_sentence(first);
   std::string opinion = draw_opinion(random, positive != wrong, first.thing.plural);
   return {std::move(text), std::move(opinion), wrong};
 }
@@ -86,12 +86,12 @@ CorpusExample noun_definition(PocketRandom& random, bool wrong) {
 
 /// "To chase means to pursue.", "A big thing is a large thing.", "Superb means very good."
 std::string word_definition(PocketRandom& random) {
-  if (random.chance(40)) {
+  if (random.chance(35)) {
     const Lexeme verb = draw_verb(random, all);
     const Lexeme synonym{verb.sense, 1 - verb.form};
     return sentence({"to", verb_word(verb), with_s("mean"), "to", verb_word(synonym)});
   }
-  if (random.chance(50)) {
+  if (random.chance(30)) {
     const Lexeme adjective = draw_adjective(random, all);
     const Lexeme synonym{adjective.sense, 1 - adjective.form};
     return sentence({"a", adjective_word(adjective), "thing", "is", "a", adjective_word(synonym), "thing"});
@@ -144,7 +144,7 @@ CorpusExample draw_pair(PocketRandom& random, bool wrong) {
 CorpusExample PocketCorpus::example(int64_t epoch, int64_t index) const {
   PocketRandom random({seed_, stream_, static_cast<uint64_t>(epoch), static_cast<uint64_t>(index)});
   const bool wrong = random.chance(percent_wrong);
-  const bool from_elsewhere = wrong && random.chance(25);
+  const bool from_elsewhere = wrong && random.chance(15);
   CorpusExample example = draw_pair(random, wrong && !from_elsewhere);
   if (!from_elsewhere || example.text_pair.empty()) return example;
   const CorpusExample elsewhere = draw_pair(random, false);

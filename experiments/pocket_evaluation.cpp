@@ -162,14 +162,17 @@ std::string draw_opinion(PocketRandom& random, bool positive, bool plural) {
   return sentence(std::move(words));
 }
 
-std::string draw_double_evaluation(PocketRandom& random, bool positive, const NounPhrase& thing) {
+std::string draw_triple_evaluation(PocketRandom& random, bool positive, const NounPhrase& thing) {
   Words words = noun_phrase_words(thing);
   words.push_back(copula(false, thing.plural));
-  const PolarityWord anchor = draw_anchor(random, positive);
-  const PolarityWord other = draw_polarity_adjective(random, Vocabulary::all, positive);
-  const bool anchor_first = random.chance(50);
-  append(words, {polarity_adjective(anchor_first ? anchor : other), "and",
-                 polarity_adjective(anchor_first ? other : anchor)});
+  const int place_of_anchor = random.below(3);
+  for (int i = 0; i < 3; ++i) {
+    const PolarityWord word = i == place_of_anchor
+                                  ? draw_anchor(random, positive)
+                                  : draw_polarity_adjective(random, Vocabulary::all, positive);
+    if (i > 0) words.push_back("and");
+    words.push_back(polarity_adjective(word));
+  }
   return sentence(std::move(words));
 }
 

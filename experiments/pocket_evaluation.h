@@ -43,7 +43,7 @@ Evaluation draw_evaluation(PocketRandom& random, Vocabulary vocabulary, bool pos
 /// it." or "So it is very good."
 std::string draw_opinion(PocketRandom& random, bool positive, bool plural);
 
-/// "The pie is good and great.": one polarity, said twice.
-std::string draw_double_evaluation(PocketRandom& random, bool positive, const NounPhrase& thing);
+/// "The pie is lovely and good and superb.": one polarity, said three times, once by an anchor.
+std::string draw_triple_evaluation(PocketRandom& random, bool positive, const NounPhrase& thing);
 
 }  // namespace normtune::pocket

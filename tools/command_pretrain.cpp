@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "experiments/pocket_corpus.h"
 #include "experiments/pretrain.h"
 #include "tools/commands.h"
 #include "tools/console.h"
@@ -17,6 +18,7 @@ struct PretrainArguments {
   CommonOptions common;
   std::string resume_from_checkpoint;
   std::vector<std::string> train_files, validation_files;
+  std::string corpus;
   PretrainOptions options;
 };
 
@@ -25,6 +27,8 @@ void add_text_options(Options& options, PretrainArguments& arguments) {
   options.group("Text");
   options.list("train_files", arguments.train_files, "FILE,...",
                "plain text: a paragraph per line, an empty line between documents");
+  options.choice("corpus", arguments.corpus, {"pocket"},
+                 "generated text in place of files; brings its own defaults for model and training", "none");
   options.list("validation_files", arguments.validation_files, "FILE,...", "text that is held out");
   options.integer("max_eval_samples", target.max_eval_samples, at_least_1,
                   "held-out examples, evenly spread over the text");
@@ -74,11 +78,32 @@ void add_pretrain_options(Options& options, PretrainArguments& arguments) {
   add_common_options(options, arguments.common);
 }
 
+/// What suits pocket's small English, for options that were not given: a model that learns it in minutes.
+void apply_pocket_defaults(const Options& options, PretrainOptions& target) {
+  const auto set = [&](const char* name, auto& option, auto value) {
+    if (!options.given(name)) option = value;
+  };
+  set("max_seq_length", target.max_seq_length, 64);
+  set("num_hidden_layers", target.num_hidden_layers, 3);
+  set("hidden_size", target.hidden_size, 128);
+  set("num_attention_heads", target.num_attention_heads, 4);
+  set("intermediate_size", target.intermediate_size, 256);
+  set("initializer_range", target.initializer_range, 0.05);
+  set("hidden_dropout_prob", target.hidden_dropout_prob, 0.0);
+  set("attention_probs_dropout_prob", target.attention_probs_dropout_prob, 0.0);
+  set("mlm_probability", target.mlm_probability, 0.2);
+  set("learning_rate", target.learning_rate, 2e-3);
+  set("adam_beta2", target.adam_beta2, 0.98);
+}
+
 PretrainOptions resolve_pretrain(const PretrainArguments& arguments) {
   PretrainOptions options = arguments.options;
   options.train_files.assign(arguments.train_files.begin(), arguments.train_files.end());
   options.validation_files.assign(arguments.validation_files.begin(), arguments.validation_files.end());
   resolve_training(arguments.common, arguments.resume_from_checkpoint, options);
+  if (arguments.corpus == "pocket") {
+    options.corpora = std::make_shared<PretrainingCorpora>(pocket_corpora(options.seed));
+  }
   return options;
 }
 
@@ -98,6 +123,7 @@ int run_pretrain(Arguments arguments) {
   add_pretrain_options(options, pretrain_arguments);
   if (!options.parse(arguments)) return 0;
   apply_common_options(pretrain_arguments.common);
+  if (pretrain_arguments.corpus == "pocket") apply_pocket_defaults(options, pretrain_arguments.options);
   const PretrainOptions pretrain_options = resolve_pretrain(pretrain_arguments);
   options.require("output_dir");
 

@@ -13,7 +13,7 @@ BOOST_AUTO_TEST_CASE(writes_the_same_files_for_the_same_seed) {
     return run_normtune(
         {"pocket", "--seed", seed, "--corpus_pairs", "50", "--output_dir", (folder / name).string()});
   };
-  for (const auto& [name, seed] : {std::pair{"a", "1"}, {"b", "1"}, {"c", "2"}}) {
+  for (const auto& [name, seed] : {std::pair{"a", "1"}, std::pair{"b", "1"}, std::pair{"c", "2"}}) {
     const Outcome outcome = write(name, seed);
     BOOST_TEST(outcome.exit_code == 0, outcome.err);
     BOOST_TEST(outcome.out.find("corpus.txt and ") != std::string::npos);
@@ -40,7 +40,7 @@ BOOST_AUTO_TEST_CASE(tells_what_a_bag_of_words_reaches) {
 BOOST_AUTO_TEST_CASE(an_output_that_cannot_be_written) {
   const TemporaryFolder folder;
   const std::string file = (folder / "file").string();
-  std::ofstream(file) << "x";
+  write_text(file, "x");
   const Outcome outcome = run_normtune({"pocket", "--output_dir", file});
   BOOST_TEST(outcome.exit_code == 7);
   BOOST_TEST(outcome.err.find(file) != std::string::npos, outcome.err);
