@@ -70,7 +70,7 @@ constexpr const char* not_identity[] = {
     "save_unmerged"};
 
 /// What lies beside the weights and shapes the model: configuration, tokenizer, adapters.
-std::vector<fs::path> side_files(const Model& model) {
+std::vector<fs::path> side_files(const ModelFiles& model) {
   std::vector<fs::path> files;
   for (const char* name :
        {"config.json", "vocab.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"}) {
@@ -88,20 +88,29 @@ std::vector<fs::path> side_files(const Model& model) {
   return files;
 }
 
-json data_hashes(const Dataset& dataset) {
-  json hashes = json::array();
-  for (const fs::path& file : dataset.files) hashes.push_back(sha256_file(file, ErrorKind::data));
-  return hashes;
-}
-
 }  // namespace
 
-nlohmann::json model_hashes(const Model& model) {
+bool changes_numbers(std::string_view name) {
+  return std::find(std::begin(not_identity), std::end(not_identity), name) == std::end(not_identity);
+}
+
+json model_hashes(const ModelFiles& model) {
   json hashes = json::object();
   hashes["weights"] = weights_sha256(model);
   for (const fs::path& file : side_files(model)) {
     if (fs::exists(file)) hashes[file.filename().string()] = sha256_file(file, ErrorKind::model);
   }
+  return hashes;
+}
+
+json model_hashes(const Model& model) {
+  return model_hashes(
+      {.folder = model.folder, .base_folder = model.base_folder, .weights = model.weights_file});
+}
+
+json data_hashes(const Dataset& dataset) {
+  json hashes = json::array();
+  for (const fs::path& file : dataset.files) hashes.push_back(sha256_file(file, ErrorKind::data));
   return hashes;
 }
 
@@ -163,11 +172,11 @@ json run_identity(const FinetuneOptions& options, const Model& model, const Task
   return identity;
 }
 
-std::string weights_sha256(const Model& model) {
-  if (model.weights_file.empty()) return "";
-  if (model.weights_file.extension() != ".json") return sha256_file(model.weights_file, ErrorKind::model);
+std::string weights_sha256(const ModelFiles& model) {
+  if (model.weights.empty()) return "";
+  if (model.weights.extension() != ".json") return sha256_file(model.weights, ErrorKind::model);
   std::vector<fs::path> files;
-  for (const fs::directory_entry& entry : fs::directory_iterator(model.weights_file.parent_path())) {
+  for (const fs::directory_entry& entry : fs::directory_iterator(model.weights.parent_path())) {
     const fs::path extension = entry.path().extension();
     if (extension == ".safetensors" || extension == ".bin") files.push_back(entry.path());
   }

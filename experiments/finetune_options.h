@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
+#include <string_view>
 
 #include "experiments/dataset.h"
 #include "experiments/finetune.h"
@@ -20,11 +21,26 @@ nlohmann::ordered_json options_json(const FinetuneOptions& options);
 /// the SHA-256 of every file that it reads, and numbers_version.
 nlohmann::json run_identity(const FinetuneOptions& options, const Model& model, const TaskData& data);
 
+/// False for the options that do not change a number: where files lie (their content is hashed instead),
+/// the device's index, logging and saving. `name` as on the command line.
+bool changes_numbers(std::string_view name);
+
+/// The files that a model is read from.
+struct ModelFiles {
+  std::filesystem::path folder;       ///< as asked for
+  std::filesystem::path base_folder;  ///< that holds config.json and the tokenizer
+  std::filesystem::path weights;      ///< a file of tensors, or the index of shards; empty: all is drawn
+};
+
 /// SHA-256 of the weights (over all shards), or empty where all weights are drawn.
-std::string weights_sha256(const Model& model);
+std::string weights_sha256(const ModelFiles& files);
 
 /// SHA-256 of every file that a model is made of: its weights (key "weights"), and by name what lies beside
 /// them and shapes it (configuration, tokenizer, adapters).
+nlohmann::json model_hashes(const ModelFiles& files);
 nlohmann::json model_hashes(const Model& model);
+
+/// SHA-256 of the files that a split was read from.
+nlohmann::json data_hashes(const Dataset& dataset);
 
 }  // namespace normtune

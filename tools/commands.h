@@ -18,6 +18,7 @@ int run_pretrain(Arguments arguments);
 int run_evaluate(Arguments arguments);
 int run_predict(Arguments arguments);
 int run_submission(Arguments arguments);
+int run_compare(Arguments arguments);
 int run_pocket(Arguments arguments);
 
 }  // namespace normtune

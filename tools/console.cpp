@@ -84,31 +84,4 @@ void Console::warning(std::string_view line) const {
   write_error_line("normtune: warning: ", "1;33", line);
 }
 
-std::string format_table(const std::vector<std::vector<std::string>>& rows) {
-  std::vector<size_t> widths;
-  for (const auto& row : rows) {
-    widths.resize(std::max(widths.size(), row.size()));
-    for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
-  }
-  std::string table;
-  for (const auto& row : rows) {
-    std::string line;
-    for (size_t i = 0; i < row.size(); ++i) {
-      line += i == 0 ? fmt::format("{:<{}}", row[i], widths[i]) : fmt::format("  {:>{}}", row[i], widths[i]);
-    }
-    line.erase(line.find_last_not_of(' ') + 1);
-    table += line + "\n";
-  }
-  return table;
-}
-
-std::string with_thousands(int64_t number) {
-  std::string digits = fmt::format("{}", number);
-  const int64_t first_digit = number < 0 ? 1 : 0;
-  for (int64_t position = static_cast<int64_t>(digits.size()) - 3; position > first_digit; position -= 3) {
-    digits.insert(static_cast<size_t>(position), 1, ',');
-  }
-  return digits;
-}
-
 }  // namespace normtune

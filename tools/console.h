@@ -6,6 +6,8 @@
 #include <string_view>
 #include <vector>
 
+#include "experiments/text_table.h"
+
 namespace normtune {
 
 /// Prepares the standard streams: a broken pipe becomes a failed write instead of a signal, and a stream that
@@ -42,12 +44,5 @@ class Console {
  private:
   bool json_, quiet_, verbose_;
 };
-
-/// Columns of text: the first is aligned to the left, all others (numbers) to the right. The first row is the
-/// heading.
-std::string format_table(const std::vector<std::vector<std::string>>& rows);
-
-/// 333581314 -> "333,581,314"
-std::string with_thousands(int64_t number);
 
 }  // namespace normtune

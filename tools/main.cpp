@@ -31,6 +31,7 @@ const std::vector<Command>& commands() {
       {"evaluate", "scores a fine-tuned model", run_evaluate},
       {"predict", "writes a fine-tuned model's answers", run_predict},
       {"submission", "packs predictions for the GLUE server", run_submission},
+      {"compare", "fine-tunes by several methods on several tasks, and makes the table", run_compare},
       {"pocket", "writes a small generated corpus and five tasks to learn from", run_pocket},
       {"bench", "times kernels and whole training steps against the machine's roof", run_bench},
   };

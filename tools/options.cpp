@@ -237,6 +237,12 @@ void Options::list(const std::string& name, std::vector<std::string>& target, co
           });
 }
 
+void Options::words(const std::string& name, std::string& target, const std::string& placeholder,
+                    const std::string& help) {
+  declare(name, placeholder, help, target, ValueRule::several,
+          [&target](const std::string& value, const std::string&) { target = value; });
+}
+
 void Options::optional_text(const std::string& name, std::string& target, const std::string& placeholder,
                             const std::string& help) {
   declare(name, placeholder, help, "", ValueRule::optional,
@@ -283,11 +289,22 @@ bool Options::parse(std::span<const std::string> arguments) {
     write_output(help_text(parser_->app));
     return false;
   }
-  for (auto& [name, given] : line.named) given_[name] = std::move(given);
+  give(line);
   take_positional(line);
   if (given("config")) read_config(given_["config"].value);
   run_parser(line.positionals);
   return true;
+}
+
+/// The last of several values wins; of words all count.
+void Options::give(CommandLine& line) {
+  for (auto& [name, given] : line.named) {
+    const auto before = given_.find(name);
+    if (before != given_.end() && rules_.at(name) == ValueRule::several) {
+      given.value = before->second.value + " " + given.value;
+    }
+    given_[name] = std::move(given);
+  }
 }
 
 Options::CommandLine Options::take_apart(std::span<const std::string> arguments) const {
@@ -324,11 +341,15 @@ size_t Options::take_named(std::span<const std::string> arguments, CommandLine& 
   const ValueRule rule = rules_.at(name);
   const bool value_follows = arguments.size() > 1 && !arguments[1].starts_with("--") &&
                              (rule != ValueRule::boolean || is_boolean(arguments[1]));
-  if (rule == ValueRule::required && !value_follows) {
+  if ((rule == ValueRule::required || rule == ValueRule::several) && !value_follows) {
     fail(ErrorKind::usage, "{}: expected a value, found nothing ({})", written, see_help());
   }
   line.named.emplace_back(name, Given{value_follows ? arguments[1] : "true", written});
-  return value_follows ? 2 : 1;
+  size_t taken = value_follows ? 2 : 1;
+  while (rule == ValueRule::several && taken < arguments.size() && !arguments[taken].starts_with("--")) {
+    line.named.back().second.value += " " + arguments[taken++];
+  }
+  return taken;
 }
 
 void Options::check_known(const std::string& name, const std::string& origin) const {

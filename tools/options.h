@@ -71,6 +71,9 @@ class Options {
   /// Comma-separated.
   void list(const std::string& name, std::vector<std::string>& target, const std::string& placeholder,
             const std::string& help);
+  /// All arguments that follow, up to the next option, joined by blanks; given twice, both count.
+  void words(const std::string& name, std::string& target, const std::string& placeholder,
+             const std::string& help);
   /// The value may be left out, which means "true".
   void optional_text(const std::string& name, std::string& target, const std::string& placeholder,
                      const std::string& help);
@@ -98,7 +101,7 @@ class Options {
   std::string see_help() const;
 
  private:
-  enum class ValueRule { required, boolean, optional };
+  enum class ValueRule { required, boolean, optional, several };
   struct Given {
     std::string value;
     std::string origin;  ///< how messages name it: `--lr`, or `FILE:LINE: lr`
@@ -110,6 +113,7 @@ class Options {
                const std::string& default_text, ValueRule rule, Setter setter);
   CommandLine take_apart(std::span<const std::string> arguments) const;
   size_t take_named(std::span<const std::string> arguments, CommandLine& line) const;
+  void give(CommandLine& line);
   void check_known(const std::string& name, const std::string& origin) const;
   void take_positional(CommandLine& line);
   void read_config(const std::filesystem::path& file);

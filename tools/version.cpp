@@ -42,11 +42,15 @@ std::string library_line() {
 
 }  // namespace
 
+std::string version_line() {
+  return fmt::format("normtune {}", NORMTUNE_VERSION);
+}
+
 std::string version_text() {
   return fmt::format(
-      "normtune {}\nbuild: {}\nlibraries: {}\ninstruction set: {}\ndevices: cpu ({} threads); no CUDA in "
+      "{}\nbuild: {}\nlibraries: {}\ninstruction set: {}\ndevices: cpu ({} threads); no CUDA in "
       "this build\n",
-      NORMTUNE_VERSION, build_line(), library_line(), cpu_instruction_set(), omp_get_max_threads());
+      version_line(), build_line(), library_line(), cpu_instruction_set(), omp_get_max_threads());
 }
 
 }  // namespace normtune

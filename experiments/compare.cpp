@@ -1,0 +1,107 @@
+#include "experiments/compare.h"
+
+#include "experiments/run_pool.h"
+#include "nn/atomic_file.h"
+#include "tensor/error.h"
+
+namespace normtune {
+
+namespace {
+
+/// Runs that are neither finished nor failed.
+int64_t count_open(std::span<const ComparedRun> runs) {
+  int64_t count = 0;
+  for (const ComparedRun& run : runs) {
+    const RunState state = RunFolder(run).state();
+    count += state == RunState::missing || state == RunState::interrupted ? 1 : 0;
+  }
+  return count;
+}
+
+std::vector<const ComparedRun*> runs_of_shard(const Shard& shard, std::span<const ComparedRun> runs) {
+  std::vector<const ComparedRun*> chosen;
+  for (size_t i = 0; i < runs.size(); ++i) {
+    if (in_shard(shard, i)) chosen.push_back(&runs[i]);
+  }
+  return chosen;
+}
+
+/// Where a file is missing, the record of it does for a table, but not for a run.
+void require_files(const ComparisonOptions& options, const ComparisonInputs& inputs,
+                   std::span<const ComparedRun> runs) {
+  if (!inputs.recorded) return;
+  for (const ComparedRun& run : runs) {
+    if (RunFolder(run).state() == RunState::finished) continue;
+    fail(ErrorKind::model,
+         "the model or a task's data are not there (--model_name_or_path {}, --glue_dir {}), but {} is still "
+         "to be "
+         "done",
+         options.finetune.model_name_or_path.string(), options.finetune.task.glue_dir.string(),
+         describe_run(run));
+  }
+}
+
+void write_tables(const ComparisonOptions& options, const ComparisonResult& result) {
+  const std::filesystem::path& folder = options.output_dir;
+  write_file_atomically(folder / "table.csv", score_table_csv(*result.table));
+  write_file_atomically(folder / "comparisons.csv", method_comparisons_csv(result.comparisons));
+  write_file_atomically(folder / "table.tex", result.report.latex);
+  write_file_atomically(folder / "table.md", result.report.markdown);
+}
+
+void make_folder(const std::filesystem::path& folder) {
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  if (error) {
+    fail(ErrorKind::write, "output folder {}: cannot make it: {}", folder.string(), error.message());
+  }
+}
+
+std::vector<Baseline> baselines_of(const ComparisonOptions& options) {
+  return options.baselines.empty() ? std::vector<Baseline>() : read_baselines(options.baselines);
+}
+
+}  // namespace
+
+ComparisonResult compare(ComparisonOptions options, const ProgressOutput& progress) {
+  check_comparison_options(options);
+  const std::vector<Baseline> baselines = baselines_of(options);
+  const ComparisonInputs inputs = read_comparison_inputs(options);
+  const std::vector<ComparedRun> runs = plan_runs(options, inputs);
+  require_files(options, inputs, runs);
+  make_folder(options.output_dir);
+  write_comparison_inputs(options, inputs);
+
+  const RunPool::Outcome outcome = RunPool(runs_of_shard(options.shard, runs), options, progress).run();
+  ComparisonResult result{.interrupted_by = outcome.interrupted_by,
+                          .first_failure = outcome.first_failure,
+                          .num_runs = static_cast<int64_t>(runs.size()),
+                          .num_open = count_open(runs)};
+  if (result.interrupted_by != 0 || result.num_open > 0) return result;
+  result.table = make_score_table(options, runs);
+  result.comparisons = compare_methods(*result.table);
+  result.report = make_comparison_report(*result.table, result.comparisons, baselines);
+  write_tables(options, result);
+  return result;
+}
+
+std::vector<RunListing> list_runs(ComparisonOptions options) {
+  check_comparison_options(options);
+  const ComparisonInputs inputs = read_comparison_inputs(options);
+  const std::vector<ComparedRun> runs = plan_runs(options, inputs);
+  RunTimes times;
+  for (const ComparedRun& run : runs) {
+    if (const std::optional<RunResult> result = RunFolder(run).result())
+      times.add(run, result->train_seconds);
+  }
+  std::vector<RunListing> listings;
+  for (const ComparedRun* run : runs_of_shard(options.shard, runs)) {
+    RunListing listing{.run = *run, .state = RunFolder(*run).state()};
+    listing.locked = RunLock::is_locked(run->options.output_dir);
+    if (listing.state != RunState::finished) listing.estimated_seconds = times.estimate(*run);
+    listings.push_back(std::move(listing));
+  }
+  return listings;
+}
+
+}  // namespace normtune

@@ -1,0 +1,148 @@
+#include "experiments/comparison_options.h"
+
+#include <algorithm>
+
+#include "experiments/data_file.h"
+#include "experiments/task.h"
+#include "nn/printable.h"
+#include "tensor/error.h"
+
+namespace normtune {
+
+namespace {
+
+constexpr std::string_view untrained_suffix = "@untrained";
+
+std::vector<std::string> split_words(std::string_view text, std::string_view separators) {
+  std::vector<std::string> words;
+  while (!text.empty()) {
+    const size_t end = std::min(text.find_first_of(separators), text.size());
+    if (end > 0) words.emplace_back(text.substr(0, end));
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+  return words;
+}
+
+double parse_rate(std::string_view text, std::string_view word) {
+  const std::optional<double> rate = parse_number(text);
+  if (!rate || *rate < 0) {
+    fail(ErrorKind::usage,
+         "--learning_rates: expected METHOD=RATE[,RATE...] with rates from 0, as in full=5e-5,1e-4 "
+         "layernorm=1e-3, found {}",
+         printable(word));
+  }
+  return *rate;
+}
+
+template <typename T>
+void check_unique(const std::vector<T>& values, const char* option) {
+  for (size_t i = 0; i < values.size(); ++i) {
+    if (std::find(values.begin(), values.begin() + static_cast<int64_t>(i), values[i]) !=
+        values.begin() + static_cast<int64_t>(i)) {
+      fail(ErrorKind::usage, "--{}: expected each once, found {} twice", option, values[i]);
+    }
+  }
+}
+
+void check_rows(const ComparisonOptions& options) {
+  if (options.rows.empty()) {
+    fail(ErrorKind::usage, "--methods: expected at least one method, found none (as in full,head,layernorm)");
+  }
+  for (const std::string& row : options.rows) check_method_name(method_of_row(row));
+  check_unique(options.rows, "methods");
+  for (const auto& [name, rates] : options.learning_rates) {
+    check_method_name(method_of_row(name));
+    const bool used = std::any_of(options.rows.begin(), options.rows.end(), [&](const std::string& row) {
+      return row == name || method_of_row(row) == name;
+    });
+    if (!used) {
+      fail(ErrorKind::usage, "--learning_rates {}=...: expected a method of --methods {}", printable(name),
+           fmt::join(options.rows, ","));
+    }
+  }
+}
+
+void check_tasks(ComparisonOptions& options) {
+  const bool own_rows = !options.finetune.task.train_file.empty();
+  if (options.tasks.empty() && !own_rows) {
+    fail(ErrorKind::usage,
+         "--tasks: expected at least one task, found none (as in cola,mrpc), or --train_file");
+  }
+  if (options.tasks.size() > 1 && own_rows) {
+    fail(ErrorKind::usage, "--train_file: expected one task for these rows, found --tasks {}",
+         fmt::join(options.tasks, ","));
+  }
+  for (std::string& task : options.tasks) task = find_task(task).name;
+  check_unique(options.tasks, "tasks");
+}
+
+void check_run_options(const ComparisonOptions& options) {
+  const FinetuneOptions& finetune = options.finetune;
+  if (options.seeds.empty()) fail(ErrorKind::usage, "--seeds: expected at least one seed, found none");
+  check_unique(options.seeds, "seeds");
+  if (options.report_split != "dev" && options.report_split != "test_labelled") {
+    fail(ErrorKind::usage, "--report_split: expected dev or test_labelled, found {}",
+         printable(options.report_split));
+  }
+  if (finetune.random_init) {
+    fail(ErrorKind::usage, "--random_init: compare has rows for it; write --methods full@untrained");
+  }
+  if (finetune.overwrite_output_dir || finetune.resume_from_checkpoint) {
+    fail(ErrorKind::usage,
+         "--{}: compare always continues: finished runs are kept and others go on; remove their folders in "
+         "{} to repeat them",
+         finetune.overwrite_output_dir ? "overwrite_output_dir" : "resume_from_checkpoint",
+         (options.output_dir / "runs").string());
+  }
+  if (options.shard.index < 1 || options.shard.index > options.shard.count) {
+    fail(ErrorKind::usage, "--shard: expected I/N with I from 1 to N, found {}/{}", options.shard.index,
+         options.shard.count);
+  }
+}
+
+}  // namespace
+
+std::string method_of_row(std::string_view row) {
+  if (is_untrained(row)) row.remove_suffix(untrained_suffix.size());
+  return std::string(row);
+}
+
+bool is_untrained(std::string_view row) {
+  return row.ends_with(untrained_suffix);
+}
+
+std::map<std::string, std::vector<double>> parse_learning_rates(std::string_view text) {
+  std::map<std::string, std::vector<double>> rates;
+  std::string name;
+  for (const std::string& word : split_words(text, " ,\t")) {
+    const size_t equals = word.find('=');
+    if (equals != std::string::npos) name = word.substr(0, equals);
+    if (name.empty()) parse_rate("", word);
+    rates[name].push_back(parse_rate(word.substr(equals == std::string::npos ? 0 : equals + 1), word));
+  }
+  for (auto& [row, values] : rates) {
+    std::sort(values.begin(), values.end());
+    values.erase(std::unique(values.begin(), values.end()), values.end());
+  }
+  return rates;
+}
+
+std::vector<double> learning_rates_of(const ComparisonOptions& options, const std::string& row) {
+  for (const std::string& name : {row, method_of_row(row)}) {
+    const auto found = options.learning_rates.find(name);
+    if (found != options.learning_rates.end()) return found->second;
+  }
+  return {options.finetune.learning_rate};
+}
+
+std::vector<std::string> task_names(const ComparisonOptions& options) {
+  return options.tasks.empty() ? std::vector<std::string>{""} : options.tasks;
+}
+
+void check_comparison_options(ComparisonOptions& options) {
+  check_rows(options);
+  check_tasks(options);
+  check_run_options(options);
+}
+
+}  // namespace normtune

@@ -1,0 +1,70 @@
+#pragma once
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "experiments/comparison_plan.h"
+
+namespace normtune {
+
+/// Scores of a finished run.
+struct RunResult {
+  nlohmann::json evaluations;  ///< by split: what finetune and evaluate say, `eval_<metric>`, ...
+  int64_t trainable_parameters = 0, total_parameters = 0;
+  double train_seconds = 0;
+
+  /// The metric on a split; none where it is not defined (constant predictions). `mean_accuracy` is the mean
+  /// of MNLI's two. Throws Error(data) if the run has no such score.
+  std::optional<double> score(const std::string& split, const std::string& metric) const;
+};
+
+/// Why a run ended without result.
+struct RunFailure {
+  int exit_code = 1;
+  std::string error;
+};
+
+enum class RunState { missing, interrupted, failed, finished };
+
+/// The folder `runs/ID/` of a run. What lies in it:
+///   run.json             the run as a value, and its scores: a run that has it is finished
+///   all_results.json, metrics.jsonl, predictions.jsonl   as finetune writes them
+///   failure.json         instead: why it failed
+///   log.txt              what the run said, while it is not finished
+/// and until the run is finished (or if models are kept) model and checkpoints.
+class RunFolder {
+ public:
+  explicit RunFolder(const ComparedRun& run) : run_(run), path_(run.options.output_dir) {}
+
+  RunState state() const;
+  /// Nothing if the run is not finished. Throws Error(data) for a malformed run.json.
+  std::optional<RunResult> result() const;
+  std::optional<RunFailure> failure() const;
+
+  std::filesystem::path log() const { return path_ / "log.txt"; }
+  /// What evaluate prints goes here first.
+  std::filesystem::path evaluation() const { return path_ / "evaluation.json"; }
+
+  /// Writes run.json, which makes the run a finished one, and cleans up. `command` is what made it.
+  void finish(const std::vector<std::string>& command, const std::string& program_version,
+              const std::string& report_split, bool keep_model) const;
+  /// Removes what a finished run does not need: model, checkpoints, events, and what other files repeat. A
+  /// run that was to keep its model keeps it.
+  void clean() const;
+  /// A kill came between the two.
+  bool needs_cleaning() const;
+  void write_failure(const RunFailure& failure) const;
+  /// Removes what an attempt left, so that the next one begins anew.
+  void clear() const;
+
+ private:
+  std::vector<std::filesystem::path> surplus_files() const;
+
+  const ComparedRun& run_;
+  std::filesystem::path path_;
+};
+
+}  // namespace normtune
