@@ -1,5 +1,6 @@
 #include "experiments/compare.h"
 
+#include "experiments/interrupt.h"
 #include "experiments/run_pool.h"
 #include "nn/atomic_file.h"
 #include "tensor/error.h"
@@ -82,6 +83,12 @@ ComparisonResult compare(ComparisonOptions options, const ProgressOutput& progre
   result.comparisons = compare_methods(*result.table);
   result.report = make_comparison_report(*result.table, result.comparisons, baselines);
   write_tables(options, result);
+  if (options.costs) {
+    result.costs = measure_costs(options, inputs, progress);
+    result.interrupted_by = InterruptGuard::signal();
+    if (result.interrupted_by != 0) return result;
+    write_file_atomically(options.output_dir / "costs.csv", method_costs_csv(result.costs));
+  }
   return result;
 }
 

@@ -9,6 +9,7 @@
 #include "experiments/comparison_options.h"
 #include "experiments/comparison_plan.h"
 #include "experiments/comparison_report.h"
+#include "experiments/method_cost.h"
 #include "experiments/run_progress.h"
 #include "experiments/run_store.h"
 
@@ -24,14 +25,15 @@ struct ComparisonResult {
   // What follows exists once no run is open.
   std::optional<ScoreTable> table;
   std::vector<MethodComparison> comparisons;
+  std::vector<MethodCost> costs;  ///< empty if none are wanted
   ComparisonReport report;
 };
 
 /// Compares methods on tasks: does the runs that are missing in the output folder, then writes there
-/// `table.csv`, `table.md`, `table.tex` and `comparisons.csv`. A finished run is never repeated, one that was
-/// interrupted goes on from its checkpoint, one that failed is tried again and does not stop the others.
-/// Several processes may work in one folder. The same runs give the same bytes, whatever was interrupted or
-/// done side by side.
+/// `table.csv`, `table.md`, `table.tex`, `comparisons.csv` and `costs.csv`. A finished run is never repeated,
+/// one that was interrupted goes on from its checkpoint, one that failed is tried again and does not stop the
+/// others. Several processes may work in one folder. The same runs give the same tables, byte by byte,
+/// whatever was interrupted or done side by side; only the costs are of the machine.
 ///
 /// Throws Error(usage), Error(model), Error(data) for what is wrong from the beginning, Error(write).
 ComparisonResult compare(ComparisonOptions options, const ProgressOutput& progress);

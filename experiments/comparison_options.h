@@ -38,7 +38,8 @@ struct ComparisonOptions {
   int64_t num_threads = 1;  ///< of each run
   Shard shard;
   bool keep_models = false;     ///< model folders and checkpoints stay
-  bool measure_costs = true;    ///< time and memory of each row, after the runs
+  bool costs = true;            ///< measure time and memory of each method, after the runs
+  int64_t cost_threads = 1;     ///< of that measurement
   std::string program;          ///< the executable that the runs are started with
   std::string program_version;  ///< written into the results
 };

@@ -3,9 +3,9 @@
 #include <omp.h>
 
 #include <algorithm>
-#include <fstream>
 
 #include "experiments/atomic_folder.h"
+#include "experiments/cpu_name.h"
 #include "experiments/interrupt.h"
 #include "experiments/method.h"
 #include "experiments/process_memory.h"
@@ -30,14 +30,6 @@ constexpr const char* best_values_name = "trainable.safetensors";
 
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
-std::string cpu_name() {
-  std::ifstream info("/proc/cpuinfo");
-  for (std::string line; std::getline(info, line);) {
-    if (line.starts_with("model name")) return line.substr(line.find(':') + 2);
-  }
-  return "unknown";
 }
 
 std::string compiler_name() {

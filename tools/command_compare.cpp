@@ -12,6 +12,7 @@
 #include "tools/console.h"
 #include "tools/finetune_options.h"
 #include "tools/model_options.h"
+#include "tools/results.h"
 #include "tools/version.h"
 
 namespace normtune {
@@ -45,6 +46,7 @@ void add_compare_options(Options& options, CompareArguments& arguments) {
   options.integer("jobs", arguments.jobs, at_least_1, "runs at a time", "cores / --num_threads");
   options.text("shard", arguments.shard, "I/N", "does the I-th of N parts of the runs");
   options.boolean("dry_run", arguments.dry_run, "lists the runs, does none");
+  options.boolean("costs", target.costs, "measures time and memory of each method after the runs");
   options.boolean("keep_models", target.keep_models, "keeps the models and checkpoints of finished runs");
 }
 
@@ -69,6 +71,7 @@ Shard parse_shard(const std::string& text) {
 void resolve_parallelism(const CompareArguments& arguments, ComparisonOptions& options) {
   const int64_t cores = omp_get_num_procs();
   options.num_threads = arguments.finetune.common.num_threads.value_or(1);
+  options.cost_threads = cores;
   options.jobs = arguments.jobs.value_or(std::max<int64_t>(1, cores / options.num_threads));
 }
 
@@ -167,8 +170,39 @@ Json table_json(const ComparisonResult& result) {
   return {{"table", cells}, {"comparisons", comparisons}};
 }
 
+Json costs_json(const std::vector<MethodCost>& costs) {
+  Json list = Json::array();
+  for (const MethodCost& cost : costs) {
+    list.push_back({{"method", cost.method},
+                    {"ms_per_step", cost.ms_per_step},
+                    {"peak_rss_bytes", cost.peak_rss_bytes},
+                    {"peak_device_bytes", or_null(cost.peak_device_bytes)},
+                    {"threads", cost.threads},
+                    {"cpu", cost.cpu},
+                    {"date", cost.date}});
+  }
+  return list;
+}
+
+/// Time and memory of each method, and their share of what full fine-tuning takes.
+std::string cost_table(const std::vector<MethodCost>& costs) {
+  const auto full =
+      std::find_if(costs.begin(), costs.end(), [](const MethodCost& cost) { return cost.method == "full"; });
+  TableRows rows = {{"cost", "ms per step", "peak memory"}};
+  if (full != costs.end()) rows[0].insert(rows[0].end(), {"time / full", "memory / full"});
+  for (const MethodCost& cost : costs) {
+    const auto bytes = static_cast<double>(cost.peak_rss_bytes);
+    rows.push_back({cost.method, fmt::format("{:.1f}", cost.ms_per_step), format_bytes(bytes)});
+    if (full == costs.end()) continue;
+    rows.back().push_back(fmt::format("{:.2f}", cost.ms_per_step / full->ms_per_step));
+    rows.back().push_back(fmt::format("{:.2f}", bytes / static_cast<double>(full->peak_rss_bytes)));
+  }
+  return format_table(rows) +
+         fmt::format("{} threads of {}, {}\n", costs.front().threads, costs.front().cpu, costs.front().date);
+}
+
 int report_stop(const ComparisonResult& result) {
-  print_error(fmt::format("interrupted by {}; {} of {} runs are open: repeat the command to continue",
+  print_error(fmt::format("interrupted by {}; {} of {} runs are not finished: repeat the command to continue",
                           result.interrupted_by == SIGINT ? "SIGINT" : "SIGTERM", result.num_open,
                           result.num_runs));
   return 128 + result.interrupted_by;
@@ -184,9 +218,12 @@ void print_result(const Console& console, const ComparisonOptions& options, cons
     return;
   }
   console.result(result.report.text);
-  console.result(fmt::format("written: table.md, table.csv, table.tex, comparisons.csv in {}",
-                             options.output_dir.string()));
-  console.document(table_json(result));
+  if (!result.costs.empty()) console.result("\n" + cost_table(result.costs));
+  console.result(fmt::format("\nwritten: table.md, table.csv, table.tex, comparisons.csv{} in {}",
+                             options.costs ? ", costs.csv" : "", options.output_dir.string()));
+  Json document = table_json(result);
+  document["costs"] = costs_json(result.costs);
+  console.document(document);
 }
 
 }  // namespace
