@@ -64,7 +64,8 @@ std::vector<std::string> table_row(const ScoreTable& table, const std::string& r
     const ScoreCell& cell = table.cell(row, task);
     if (task != "average") failed += cell.failed;
     const std::string text = score_text(cell);
-    const bool best = mark_best && cell.summary.mean && cell.summary.mean == best_mean(table, task);
+    const bool best =
+        mark_best && cell.summary.mean && *cell.summary.mean >= *best_mean(table, task) - score_rounding;
     cells.push_back(best ? "**" + text + "**" : text);
   }
   cells.push_back(count_range(table, row));

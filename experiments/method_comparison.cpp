@@ -28,7 +28,7 @@ MethodComparison compare_cells(const ScoreCell& a, const ScoreCell& b) {
   comparison.difference = *a.summary.mean - *b.summary.mean;
   if (!a.summary.sd || !b.summary.sd) return comparison;
   comparison.standard_error = std::sqrt(variance_of_mean(a.summary) + variance_of_mean(b.summary));
-  const bool clear = std::abs(*comparison.difference) > 2 * *comparison.standard_error;
+  const bool clear = std::abs(*comparison.difference) > 2 * *comparison.standard_error + score_rounding;
   comparison.verdict = !clear                       ? Verdict::within
                        : *comparison.difference > 0 ? Verdict::above
                                                     : Verdict::below;

@@ -124,7 +124,8 @@ size_t choose_grid_point(std::span<const GridPoint> grid) {
   const auto is_better = [&](const GridPoint& a, const GridPoint& b) {
     const ScoreSummary first = summary_of(a), second = summary_of(b);
     if (first.n != second.n) return first.n > second.n;
-    if (first.mean != second.mean) return first.mean.value_or(0) > second.mean.value_or(0);
+    const double gain = first.mean.value_or(0) - second.mean.value_or(0);
+    if (std::abs(gain) > score_rounding) return gain > 0;
     return a.learning_rate < b.learning_rate;
   };
   size_t best = 0;

@@ -17,6 +17,9 @@ struct SeedScore {
   std::optional<double> report;  ///< on the report split
 };
 
+/// Means of the same scores may differ by so much, according to the order of their sum.
+inline constexpr double score_rounding = 1e-12;
+
 /// Mean and standard deviation of the scores that exist.
 struct ScoreSummary {
   std::optional<double> mean;
