@@ -352,7 +352,7 @@ std::vector<std::vector<int64_t>> read_length_batches(const std::string& path, i
     const auto [end, error] = std::from_chars(line.data(), line.data() + line.size(), length);
     if (error != std::errc() || end != line.data() + line.size() || length < 1 ||
         length > max_position_embeddings) {
-      fail(ErrorKind::data, "{}: line {}: expected a sequence length from 1 to {}, found '{}'", path, number,
+      fail(ErrorKind::data, "{}, line {}: expected a sequence length from 1 to {}, found '{}'", path, number,
            max_position_embeddings, line);
     }
     if (batches.empty() || static_cast<int64_t>(batches.back().size()) == batch_size) batches.emplace_back();

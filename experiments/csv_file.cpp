@@ -38,7 +38,7 @@ int no_space(unsigned char) {
   if (csv_error(&parser) == CSV_ENOMEM) throw std::bad_alloc();
   const int64_t line = collector.row_begin > 0 ? collector.row_begin : collector.current_line;
   fail(ErrorKind::data,
-       "{}: line {}: expected CSV, found a double quote that is not at the ends of its field, or is never "
+       "{}, line {}: expected CSV, found a double quote that is not at the ends of its field, or is never "
        "closed; "
        "write a quote inside a field as \"\"",
        file.path().string(), line);

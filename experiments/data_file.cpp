@@ -50,7 +50,7 @@ DataFile::DataFile(std::filesystem::path path)
     const auto line =
         1 + std::count(content_.begin(), content_.begin() + static_cast<std::ptrdiff_t>(*at), '\n');
     fail(ErrorKind::data,
-         "{}: line {}: expected UTF-8, found the byte 0x{:02x} at offset {}; convert the file to UTF-8",
+         "{}, line {}: expected UTF-8, found the byte 0x{:02x} at offset {}; convert the file to UTF-8",
          path_.string(), line, static_cast<unsigned char>(content_[*at]), *at);
   }
   text_ = content_;

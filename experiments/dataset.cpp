@@ -17,7 +17,7 @@ double parse_score(std::string_view text, bool from_zero_to_five, const std::fil
   const std::optional<double> score = parse_number(text);
   const bool in_range = score && (!from_zero_to_five || (*score >= 0.0 && *score <= 5.0));
   if (!in_range) {
-    fail(ErrorKind::data, "{}: line {}: expected a {}, found {}", file.string(), line,
+    fail(ErrorKind::data, "{}, line {}: expected a {}, found {}", file.string(), line,
          from_zero_to_five ? "score from 0 to 5" : "finite number as score", printable(text));
   }
   return *score;

@@ -39,7 +39,7 @@ std::optional<size_t> find_column(const std::vector<std::string_view>& header, c
   if (name.empty()) return std::nullopt;
   const auto found = std::find(header.begin(), header.end(), name);
   if (found == header.end() || std::find(found + 1, header.end(), name) != header.end()) {
-    fail(ErrorKind::data, "{}: line 1: expected a header with one column '{}' ({}), found {}", file.string(),
+    fail(ErrorKind::data, "{}, line 1: expected a header with one column '{}' ({}), found {}", file.string(),
          name, join_names(layout.columns), printable(join_names(header)));
   }
   return static_cast<size_t>(found - header.begin());
@@ -64,7 +64,7 @@ Columns read_header(const std::vector<std::string_view>& lines, const TableLayou
   const std::vector<std::string_view> header = split_fields(lines[0]);
   const Columns columns = find_columns(header, layout, file);
   if (header != expected) {
-    warnings.push_back(fmt::format("{}: line 1: expected the header {}, found {}; columns are taken by name",
+    warnings.push_back(fmt::format("{}, line 1: expected the header {}, found {}; columns are taken by name",
                                    file.string(), join_names(expected), printable(join_names(header))));
   }
   return columns;
@@ -91,7 +91,7 @@ class TableReader {
  private:
   template <typename... Args>
   [[noreturn]] void fail_here(fmt::format_string<Args...> format, Args&&... args) const {
-    fail(ErrorKind::data, "{}: line {}: {}", file_.path().string(), line_,
+    fail(ErrorKind::data, "{}, line {}: {}", file_.path().string(), line_,
          fmt::format(format, std::forward<Args>(args)...));
   }
 
@@ -183,7 +183,7 @@ std::set<std::pair<std::string, std::string>> read_id_pairs(const std::filesyste
     ++line;
     const auto fields = split_fields(text);
     if (fields.size() != 2) {
-      fail(ErrorKind::data, "{}: line {}: expected 2 ids, found {} fields", path.string(), line,
+      fail(ErrorKind::data, "{}, line {}: expected 2 ids, found {} fields", path.string(), line,
            fields.size());
     }
     pairs.emplace(fields[0], fields[1]);

@@ -45,9 +45,10 @@ void truncate_metrics_log(const std::filesystem::path& file, int64_t step) {
     const size_t end = content.find('\n', begin);
     if (end == std::string::npos) break;  // a kill left it unfinished
     const std::string_view line = std::string_view(content).substr(begin, end - begin);
-    const std::string where = fmt::format("{}: line {}", file.string(), ++number);
-    const nlohmann::json parsed = parse_json(line, where, ErrorKind::data);
-    if (!parsed.is_object()) fail(ErrorKind::data, "{}: expected a JSON object", where);
+    const nlohmann::json parsed = parse_json(line, file.string(), ErrorKind::data, ++number);
+    if (!parsed.is_object()) {
+      fail(ErrorKind::data, "{}, line {}: expected a JSON object", file.string(), number);
+    }
     if (belongs_before(parsed, step)) kept.append(line).append("\n");
     begin = end + 1;
   }

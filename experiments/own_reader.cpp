@@ -42,7 +42,7 @@ struct RawFile {
 template <typename... Args>
 [[noreturn]] void fail_at(const path& file, int64_t line, fmt::format_string<Args...> format,
                           Args&&... args) {
-  fail(ErrorKind::data, "{}: line {}: {}", file.string(), line,
+  fail(ErrorKind::data, "{}, line {}: {}", file.string(), line,
        fmt::format(format, std::forward<Args>(args)...));
 }
 
@@ -166,7 +166,7 @@ RawFile read_json_rows(const path& file) {
   int64_t line = 0;
   for (std::string_view content : data.lines()) {
     ++line;
-    const json object = parse_json(content, fmt::format("{}: line {}", file.string(), line), ErrorKind::data);
+    const json object = parse_json(content, file.string(), ErrorKind::data, line);
     if (!object.is_object()) {
       fail_at(file, line, "expected a JSON object, found {}", printable(content));
     }

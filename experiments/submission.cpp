@@ -125,7 +125,7 @@ void check_row(const SubmissionFile& file, const path& source, std::string_view 
   if (in_order && is_valid_value(file.task, value)) return;
   const std::string values =
       file.task.regression ? "a score from 0 to 5" : fmt::format("{}", fmt::join(file.task.file_labels, "|"));
-  fail(ErrorKind::data, "{}: line {}: expected the index {}, a TAB and {}, found {}", source.string(),
+  fail(ErrorKind::data, "{}, line {}: expected the index {}, a TAB and {}, found {}", source.string(),
        row + 2, row, values, printable(line));
 }
 
@@ -134,7 +134,7 @@ std::string read_predictions(const SubmissionFile& file, const path& source) {
   const DataFile data(source);
   const std::vector<std::string_view> lines = data.lines();
   if (lines.empty() || lines[0] != header) {
-    fail(ErrorKind::data, "{}: line 1: expected the header index, TAB, prediction, found {}", source.string(),
+    fail(ErrorKind::data, "{}, line 1: expected the header index, TAB, prediction, found {}", source.string(),
          lines.empty() ? "nothing" : printable(lines[0]));
   }
   std::string content = fmt::format("{}\n", header);
@@ -145,7 +145,7 @@ std::string read_predictions(const SubmissionFile& file, const path& source) {
   const auto rows = static_cast<int64_t>(lines.size()) - 1;
   if (rows != file.rows()) {
     fail(ErrorKind::data,
-         "{}: line {}: expected {} rows, one for each row of {}, found {}; the server refuses others",
+         "{}, line {}: expected {} rows, one for each row of {}, found {}; the server refuses others",
          source.string(), lines.size(), file.rows(), file.split.files[0], rows);
   }
   return content;

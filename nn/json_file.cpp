@@ -61,8 +61,8 @@ std::optional<size_t> first_invalid_utf8(std::string_view text) {
 /// Builds the document while it watches over depth and keys, which the parser alone would let pass.
 class StrictParser {
  public:
-  StrictParser(std::string_view text, const std::string& where, ErrorKind kind)
-      : text_(text), where_(where), kind_(kind), reached_(text.data()) {}
+  StrictParser(std::string_view text, const std::string& where, ErrorKind kind, int64_t first_line)
+      : text_(text), where_(where), kind_(kind), first_line_(first_line), reached_(text.data()) {}
 
   json parse() {
     if (const auto offset = first_invalid_utf8(text_)) {
@@ -117,21 +117,22 @@ class StrictParser {
   [[noreturn]] void complain(fmt::format_string<Args...> format, Args&&... args) const {
     // The last byte taken is the one that was not expected; it may be the end of the line.
     const char* last = reached_ == text_.data() ? reached_ : reached_ - 1;
-    const auto line = 1 + std::count(text_.data(), last, '\n');
+    const auto line = first_line_ + std::count(text_.data(), last, '\n');
     fail(kind_, "{}, line {}: {}", where_, line, fmt::format(format, std::forward<Args>(args)...));
   }
 
   std::string_view text_;
   const std::string& where_;
   ErrorKind kind_;
+  int64_t first_line_;
   const char* reached_;                      // behind the last byte that the parser took
   std::vector<std::set<std::string>> keys_;  // of each open object; empty for an array
 };
 
 }  // namespace
 
-json parse_json(std::string_view text, const std::string& where, ErrorKind kind) {
-  return StrictParser(text, where, kind).parse();
+json parse_json(std::string_view text, const std::string& where, ErrorKind kind, int64_t first_line) {
+  return StrictParser(text, where, kind, first_line).parse();
 }
 
 json read_json_file(const std::filesystem::path& path, ErrorKind kind) {

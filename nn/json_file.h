@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
@@ -14,8 +15,10 @@ namespace normtune {
 nlohmann::json read_json_file(const std::filesystem::path& path, ErrorKind kind);
 
 /// Parses JSON text under the same rules; `where` names the source in messages ("vocab.json",
-/// "model.safetensors: header").
-nlohmann::json parse_json(std::string_view text, const std::string& where, ErrorKind kind);
+/// "model.safetensors: header"),
+/// `first_line` is the line of it that the text begins at.
+nlohmann::json parse_json(std::string_view text, const std::string& where, ErrorKind kind,
+                          int64_t first_line = 1);
 
 /// Writes `value` with sorted keys, two spaces of indentation and a final newline, atomically.
 /// Throws Error(ErrorKind::write).

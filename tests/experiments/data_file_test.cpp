@@ -56,7 +56,7 @@ BOOST_AUTO_TEST_CASE(utf8_is_checked) {
 
 BOOST_AUTO_TEST_CASE(unreadable_files) {
   const TemporaryFolder folder;
-  check_error(ErrorKind::data, {"latin1.tsv: line 3", "UTF-8", "0xe9", "offset 6"},
+  check_error(ErrorKind::data, {"latin1.tsv, line 3", "UTF-8", "0xe9", "offset 6"},
               [&] { DataFile(folder.write("latin1.tsv", "a\nb\nca\xE9\n")); });
   check_error(ErrorKind::data, {"none.tsv"}, [&] { DataFile(folder / "none.tsv"); });
   check_error(ErrorKind::data, {folder.path().string()}, [&] { DataFile(folder.path()); });

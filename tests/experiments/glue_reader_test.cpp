@@ -132,7 +132,7 @@ BOOST_AUTO_TEST_CASE(mrpc_from_the_paraphrase_corpus) {
   BOOST_TEST(train.warnings[0].find("expected 3668 rows (mrpc train), found 2") != std::string::npos);
   check_error(ErrorKind::data, {"MRPC/test.tsv"}, [&] { load(folder, "mrpc", "test"); });
   folder.write("MRPC/dev_ids.tsv", "20\t21\n30\n");
-  check_error(ErrorKind::data, {"dev_ids.tsv: line 2", "expected 2 ids, found 1"},
+  check_error(ErrorKind::data, {"dev_ids.tsv, line 2", "expected 2 ids, found 1"},
               [&] { load(folder, "mrpc", "dev"); });
   // A ready file comes first.
   folder.write("MRPC/dev.tsv", mrpc_header + "1\t1\t2\tx\ty\n");
@@ -151,7 +151,7 @@ BOOST_AUTO_TEST_CASE(qqp_skips_a_few_short_rows) {
   std::string many = header;
   for (int i = 0; i < 101; ++i) many += "1\tshort\n";
   folder.write("QQP/train.tsv", many);
-  check_error(ErrorKind::data, {"QQP/train.tsv: line 102", "more than 100 rows"},
+  check_error(ErrorKind::data, {"QQP/train.tsv, line 102", "more than 100 rows"},
               [&] { load(folder, "qqp", "train"); });
   folder.write("QQP/dev.tsv", header + "1\t2\t3\ta\tb\t0\textra\n");
   check_error(ErrorKind::data, {"line 2", "expected 6 fields", "found 7"},
@@ -203,7 +203,7 @@ BOOST_AUTO_TEST_CASE(sts_scores) {
   BOOST_TEST(dataset.examples[2].idx == 5);
   for (const char* bad : {"", "nan", "inf", "abc", "5.001", "-0.1", "1.0 ", "1e999"}) {
     folder.write("STS-B/dev.tsv", stsb_header + row("1.0") + row(bad));
-    check_error(ErrorKind::data, {"STS-B/dev.tsv: line 3", "score from 0 to 5", fmt::format("'{}'", bad)},
+    check_error(ErrorKind::data, {"STS-B/dev.tsv, line 3", "score from 0 to 5", fmt::format("'{}'", bad)},
                 [&] { load(folder, "stsb", "dev"); });
   }
   folder.write("STS-B/test.tsv",
@@ -230,7 +230,7 @@ BOOST_AUTO_TEST_CASE(json_lines_of_the_hub) {
   BOOST_TEST(!test.labelled);
   folder.write("QNLI/train.jsonl", R"({"question": "q?", "sentence": "s", "label": -1})"
                                    "\n");
-  check_error(ErrorKind::data, {"train.jsonl: line 1", "expected a label, found -1"},
+  check_error(ErrorKind::data, {"train.jsonl, line 1", "expected a label, found -1"},
               [&] { load(folder, "qnli", "train"); });
   folder.write("QNLI/train.jsonl", R"({"question": "q?", "sentence": "s", "label": 2})"
                                    "\n");

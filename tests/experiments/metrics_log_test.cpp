@@ -57,9 +57,9 @@ BOOST_AUTO_TEST_CASE(truncated_to_a_checkpoint) {
 BOOST_AUTO_TEST_CASE(errors) {
   const TemporaryFolder folder;
   const auto damaged = folder.write("d.jsonl", "{\"kind\":\"step\"}\nnonsense\n{}\n");
-  check_error(ErrorKind::data, {"d.jsonl: line 2"}, [&] { truncate_metrics_log(damaged, 1); });
+  check_error(ErrorKind::data, {"d.jsonl, line 2"}, [&] { truncate_metrics_log(damaged, 1); });
   const auto list = folder.write("l.jsonl", "[]\n");
-  check_error(ErrorKind::data, {"l.jsonl: line 1", "JSON object"}, [&] { truncate_metrics_log(list, 1); });
+  check_error(ErrorKind::data, {"l.jsonl, line 1", "JSON object"}, [&] { truncate_metrics_log(list, 1); });
   check_error(ErrorKind::write, {"none"}, [&] { MetricsLog(folder / "none" / "m.jsonl", "r"); });
   if (std::filesystem::exists("/dev/full")) {
     MetricsLog full("/dev/full", "r");

@@ -55,7 +55,7 @@ BOOST_AUTO_TEST_CASE(csv_quotes_in_wrong_places) {
   const TemporaryFolder folder;
   for (const char* bad : {"a,b\nx,y\n\"c\"d,e\n", "a,b\nx,y\nc\"d,e\n", "a,b\nx,y\n\"never closed,e\nf\n"}) {
     const auto file = folder.write("bad.csv", bad);
-    check_error(ErrorKind::data, {"bad.csv: line 3", "double quote"}, [&] { read_csv(DataFile(file)); });
+    check_error(ErrorKind::data, {"bad.csv, line 3", "double quote"}, [&] { read_csv(DataFile(file)); });
   }
 }
 
@@ -79,9 +79,9 @@ BOOST_AUTO_TEST_CASE(scores_have_a_decimal_point) {
   BOOST_TEST(scores.regression);
   BOOST_TEST(names(scores) == "");
   BOOST_TEST(summary(scores) == "0:1:a;1:2.5:b;2:-10:c;");
-  check_error(ErrorKind::data, {"s.csv: line 3", "since line 2 has the score '1.5'", "found 'high'"},
+  check_error(ErrorKind::data, {"s.csv, line 3", "since line 2 has the score '1.5'", "found 'high'"},
               [&] { load_train(folder.write("s.csv", "sentence1,label\na,1.5\nb,high\n")); });
-  check_error(ErrorKind::data, {"s.csv: line 3", "found 'nan'"},
+  check_error(ErrorKind::data, {"s.csv, line 3", "found 'nan'"},
               [&] { load_train(folder.write("s.csv", "sentence1,label\na,1.5\nb,nan\n")); });
 }
 
@@ -127,11 +127,11 @@ BOOST_AUTO_TEST_CASE(validation_uses_the_labels_of_train) {
   const Dataset dev = load_validation("sentence1,label\nc,yes\n");
   BOOST_TEST(summary(dev) == "0:1:c;");
   BOOST_TEST(names(dev) == "no,yes");
-  check_error(ErrorKind::data, {"v.csv: line 3", "expected a label of no, yes", "found 'maybe'"},
+  check_error(ErrorKind::data, {"v.csv, line 3", "expected a label of no, yes", "found 'maybe'"},
               [&] { load_validation("sentence1,label\nc,yes\nd,maybe\n"); });
-  check_error(ErrorKind::data, {"v.csv: line 2", "no, yes", "found '0'"},
+  check_error(ErrorKind::data, {"v.csv, line 2", "no, yes", "found '0'"},
               [&] { load_validation("sentence1,label\nc,0\n"); });
-  check_error(ErrorKind::data, {"v.csv: line 2", "expected a label, found none"},
+  check_error(ErrorKind::data, {"v.csv, line 2", "expected a label, found none"},
               [&] { load_validation("sentence1\nc\n"); });
 }
 
@@ -191,7 +191,7 @@ BOOST_AUTO_TEST_CASE(malformed_files) {
       {"a.tsv", "sentence1\tlabel\n", {"a.tsv", ".csv, .jsonl", "--glue_dir"}, ErrorKind::usage},
       {"a.jsonl", "", {"expected rows, found none"}},
       {"a.jsonl", "[1]\n", {"line 1", "expected a JSON object", "'[1]'"}},
-      {"a.jsonl", "{\"sentence1\": \"a\", \"label\": 1}\n{\"sentence1\": \"a\", \n", {"a.jsonl: line 2"}},
+      {"a.jsonl", "{\"sentence1\": \"a\", \"label\": 1}\n{\"sentence1\": \"a\", \n", {"a.jsonl, line 2"}},
       {"a.jsonl",
        "{\"sentence1\": \"a\", \"label\": 1}\n{\"label\": 1}\n",
        {"line 2", "\"sentence1\"", "found none"}},

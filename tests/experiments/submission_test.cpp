@@ -152,13 +152,13 @@ BOOST_AUTO_TEST_CASE(predictions_that_the_server_would_refuse) {
   };
   refused(rows_of(145, "0"), {"WNLI.tsv", "line 146", "expected 146 rows", "found 145"});
   refused(rows_of(147, "0"), {"WNLI.tsv", "expected 146 rows", "found 147"});
-  refused(good.substr(good.find('\n') + 1), {"WNLI.tsv: line 1", "header"});
-  refused("", {"WNLI.tsv: line 1", "header"});
-  refused("index\tprediction\n0\t0\n2\t0\n", {"WNLI.tsv: line 3", "expected the index 1"});
-  refused("index\tprediction\n0\tentailment\n", {"WNLI.tsv: line 2", "0|1", "'0\\x09entailment'"});
-  refused("index\tprediction\n0\n", {"WNLI.tsv: line 2"});
+  refused(good.substr(good.find('\n') + 1), {"WNLI.tsv, line 1", "header"});
+  refused("", {"WNLI.tsv, line 1", "header"});
+  refused("index\tprediction\n0\t0\n2\t0\n", {"WNLI.tsv, line 3", "expected the index 1"});
+  refused("index\tprediction\n0\tentailment\n", {"WNLI.tsv, line 2", "0|1", "'0\\x09entailment'"});
+  refused("index\tprediction\n0\n", {"WNLI.tsv, line 2"});
   folder.write("b/STS-B.tsv", "index\tprediction\n0\t5.1\n");
-  check_error(ErrorKind::data, {"STS-B.tsv: line 2", "score from 0 to 5"},
+  check_error(ErrorKind::data, {"STS-B.tsv, line 2", "score from 0 to 5"},
               [&] { write_submission({folder / "b"}, folder / "s.zip"); });
 }
 
