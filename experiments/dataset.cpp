@@ -48,10 +48,14 @@ bool has_default_label_names(const std::vector<std::string>& id2label) {
 
 LabelScheme label_scheme(const std::vector<std::string>& id2label) {
   if (id2label.size() == 1) return {.regression = true};
-  LabelScheme scheme{.names = id2label, .integers_are_classes = true};
+  LabelScheme scheme{.names = id2label};
   if (has_default_label_names(id2label)) {
     for (size_t i = 0; i < id2label.size(); ++i) scheme.names[i] = std::to_string(i);
   }
+  // Where names are numbers themselves, a number is a name and never a position.
+  scheme.integers_are_classes = std::none_of(scheme.names.begin(), scheme.names.end(), [](const auto& name) {
+    return parse_integer(name).has_value();
+  });
   return scheme;
 }
 

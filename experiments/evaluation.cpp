@@ -7,6 +7,8 @@
 #include <nlohmann/json.hpp>
 #include <numeric>
 
+#include "tensor/error.h"
+
 namespace normtune {
 
 namespace {
@@ -48,6 +50,19 @@ std::optional<std::vector<double>> compute_logits(const Bert& model, const Token
   return logits;
 }
 
+void check_finite(const Dataset& dataset, std::span<const double> logits) {
+  const auto bad =
+      std::find_if(logits.begin(), logits.end(), [](double value) { return !std::isfinite(value); });
+  if (bad == logits.end()) return;
+  const size_t num_labels = logits.size() / dataset.examples.size();
+  const auto row = static_cast<size_t>(bad - logits.begin()) / num_labels;
+  fail(
+      ErrorKind::numeric,
+      "{}: example {}: expected finite logits, found {}; the model's weights hold values that are not finite "
+      "or too large",
+      dataset.files.at(0).string(), dataset.examples[row].idx, std::abs(*bad));
+}
+
 double mean_loss(const Dataset& dataset, std::span<const double> logits) {
   const size_t num_examples = dataset.examples.size();
   const size_t num_labels = logits.size() / num_examples;
@@ -70,6 +85,7 @@ std::optional<Evaluation> evaluate(const Bert& model, const Task& task,
         compute_logits(model, split.tokens, batch_size,
                        [&](int64_t done) { return !progress || progress(num_done + done); });
     if (!logits) return std::nullopt;
+    check_finite(split.dataset, *logits);
     evaluation.losses.push_back(mean_loss(split.dataset, *logits));
     metrics.push_back(compute_metrics(task, split.dataset, *logits));
     evaluation.logits.push_back(std::move(*logits));

@@ -29,6 +29,9 @@ std::optional<std::vector<double>> compute_logits(const Bert& model, const Token
                                                   int64_t batch_size,
                                                   const EvaluationProgress& progress = {});
 
+/// Throws Error(numeric) that names file and example if a logit is not finite.
+void check_finite(const Dataset& dataset, std::span<const double> logits);
+
 /// The mean over the examples of cross-entropy (of the squared error for a regression), in double precision.
 /// NaN if an example has no label.
 double mean_loss(const Dataset& dataset, std::span<const double> logits);

@@ -102,10 +102,10 @@ void FinetuneRun::prepare_data() {
     map_labels(data_.train, id2label);
     for (Dataset& dev : data_.dev) map_labels(dev, id2label);
   }
-  for (const std::string& warning : data_.train.warnings) say("warning: " + warning);
+  for (const std::string& warning : data_.train.warnings) warn(warning);
   train_tokens_ = tokenize(data_.train, *model_, options_.max_seq_length);
   for (Dataset& dev : data_.dev) {
-    for (const std::string& warning : dev.warnings) say("warning: " + warning);
+    for (const std::string& warning : dev.warnings) warn(warning);
     TokenizedDataset tokens = tokenize(dev, *model_, options_.max_seq_length);
     dev_.push_back({std::move(dev), std::move(tokens)});
   }
@@ -145,7 +145,7 @@ void FinetuneRun::prepare_model() {
 }
 
 void FinetuneRun::describe() const {
-  for (const std::string& warning : model_->warnings) say("warning: " + warning);
+  for (const std::string& warning : model_->warnings) warn(warning);
   say(to_text(model_->report));
   const int64_t trainable = trainable_elements(optimizer_->tensors()),
                 total = model_->bert.parameters().numel();

@@ -261,7 +261,7 @@ json PretrainRun::make_identity() const {
 }
 
 void PretrainRun::describe() const {
-  for (const std::string& warning : model_->warnings) say("warning: " + warning);
+  for (const std::string& warning : model_->warnings) warn(warning);
   if (!options_.model_name_or_path.empty()) say(to_text(model_->report));
   const BertConfig& config = model_->bert.config();
   say(fmt::format("model: {} layers, hidden size {}, {} parameters of which {} are trained",

@@ -89,7 +89,7 @@ void write_lock_owner(int descriptor) {
 
 }  // namespace
 
-FolderLock::FolderLock(const fs::path& folder) {
+FolderLock::FolderLock(const fs::path& folder) : folder_(folder), made_(!fs::exists(folder)) {
   make_folder(folder);
   const fs::path file = folder / lock_name;
   descriptor_ = ::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
@@ -110,6 +110,9 @@ FolderLock::FolderLock(const fs::path& folder) {
 }
 
 FolderLock::~FolderLock() {
+  std::error_code error;  // what cannot be tidied up stays
+  const fs::directory_iterator entries(folder_, error);
+  if (made_ && !error && std::distance(begin(entries), end(entries)) == 1) fs::remove_all(folder_, error);
   ::close(descriptor_);
 }
 

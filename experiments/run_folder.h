@@ -5,7 +5,7 @@
 namespace normtune {
 
 /// Locks a folder (by flock on its hidden file `.lock`, which stays) until this object goes or the process
-/// ends, however it ends.
+/// ends, however it ends. A folder that it made and that nothing was written into goes with it.
 class FolderLock {
  public:
   /// Makes the folder if need be. Throws Error(write) if it cannot be made or written, is not a folder, or is
@@ -16,6 +16,8 @@ class FolderLock {
   FolderLock& operator=(const FolderLock&) = delete;
 
  private:
+  std::filesystem::path folder_;
+  bool made_;
   int descriptor_ = -1;
 };
 

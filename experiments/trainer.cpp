@@ -104,6 +104,7 @@ void Trainer::take_step() {
   milliseconds_since_log_ += time.count();
   tokens_since_log_ += result.num_tokens;
   num_tokens_ += result.num_tokens;
+  num_examples_ += std::ssize(examples.indices);
   ++state_.step;
   state_.evaluated = false;
   state_.loss_sum += result.loss;

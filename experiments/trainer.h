@@ -85,6 +85,8 @@ class Trainer {
   double epoch() const;
   /// Wall time of each update of this process, in milliseconds.
   const std::vector<double>& step_milliseconds() const { return step_milliseconds_; }
+  /// Examples that these updates have seen.
+  int64_t num_examples() const { return num_examples_; }
   /// Tokens per second of its updates, evaluations and saving left out.
   double tokens_per_second() const;
 
@@ -120,7 +122,8 @@ class Trainer {
   std::vector<double> step_milliseconds_;
   double milliseconds_since_log_ = 0;
   int64_t tokens_since_log_ = 0;
-  int64_t num_tokens_ = 0;  // of this process
+  int64_t num_tokens_ = 0;    // of this process
+  int64_t num_examples_ = 0;  // of this process
 };
 
 }  // namespace normtune

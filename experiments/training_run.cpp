@@ -88,6 +88,10 @@ void TrainingRun::say(std::string_view text) const {
   options_.progress.write(fmt::format("{}\n", text));
 }
 
+void TrainingRun::warn(std::string_view text) const {
+  if (options_.progress.write) options_.progress.write(fmt::format("normtune: warning: {}\n", text));
+}
+
 TrainingResult TrainingRun::run() {
   prepare();
   run_id_ = normtune::run_id(identity_);
@@ -101,8 +105,18 @@ TrainingResult TrainingRun::run() {
 
   const InterruptGuard interrupt_guard;
   const Clock::time_point train_start = Clock::now();
-  if (trainer_->run() == TrainingEnd::interrupted) return stop_for_signal();
+  if (train() == TrainingEnd::interrupted) return stop_for_signal();
   return finish(seconds_since(train_start));
+}
+
+/// A run that a numeric failure stops says so in its log.
+TrainingEnd TrainingRun::train() {
+  try {
+    return trainer_->run();
+  } catch (const Error& error) {
+    if (error.kind() == ErrorKind::numeric) write_end_line("failed", json::object());
+    throw;
+  }
 }
 
 TrainerSettings TrainingRun::trainer_settings() const {
@@ -231,13 +245,11 @@ std::optional<ScoredEvaluation> TrainingRun::final_evaluation() {
 json TrainingRun::write_train_results(double train_seconds) {
   TrainingState& state = trainer_->state();
   const auto steps = static_cast<double>(trainer_->step_milliseconds().size());
-  const auto update_size =
-      static_cast<double>(options_.per_device_train_batch_size * options_.gradient_accumulation_steps);
   json results = {{"epoch", trainer_->epoch()},
                   {"total_flos", state.total_flos},
                   {"train_loss", state.total_loss / static_cast<double>(std::max<int64_t>(state.step, 1))},
                   {"train_runtime", train_seconds},
-                  {"train_samples_per_second", steps * update_size / train_seconds},
+                  {"train_samples_per_second", static_cast<double>(trainer_->num_examples()) / train_seconds},
                   {"train_steps_per_second", steps / train_seconds}};
   json line = results;
   line["step"] = state.step;

@@ -49,7 +49,8 @@ class TrainingRun : public TrainingJob {
   /// Adds to all_results.json.
   virtual void add_results(nlohmann::json& results, bool evaluated) const = 0;
 
-  void say(std::string_view text) const;
+  void say(std::string_view text) const;   ///< left out with --quiet
+  void warn(std::string_view text) const;  ///< always: nothing doubtful passes in silence
   const std::string& id() const { return run_id_; }
   const std::filesystem::path& folder() const { return folder_; }
 
@@ -69,6 +70,7 @@ class TrainingRun : public TrainingJob {
   void make_trainer();
 
   TrainingResult finish(double train_seconds);
+  TrainingEnd train();
   TrainingResult stop_for_signal();
   bool is_best_loaded() const;
   void load_best();

@@ -33,8 +33,9 @@ std::string first_nonfinite_parameter(const Bert& model) {
   const std::string parameter = first_nonfinite_parameter(model);
   const std::string tensor =
       parameter.empty() ? "'logits' (all weights are finite)" : fmt::format("'{}'", parameter);
-  fail(ErrorKind::numeric, "step {}: the loss is {}, tensor {} is not finite, on {}; {}", update + 1, loss,
-       tensor, name_examples(examples), numeric_advice);
+  // The sign of a NaN means nothing.
+  fail(ErrorKind::numeric, "step {}: the loss is {}, tensor {} is not finite, on {}; {}", update + 1,
+       std::abs(loss), tensor, name_examples(examples), numeric_advice);
 }
 
 [[noreturn]] void fail_at_gradient(const Optimizer& optimizer, std::span<const int64_t> examples,

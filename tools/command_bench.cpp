@@ -32,7 +32,7 @@ void declare(Options& options, BenchOptions& bench) {
   options.integer("seq", bench.seq, at_least_1, "tokens of each sequence");
   options.path("lengths", bench.lengths, "FILE",
                "one sequence length per line, instead of --seq; never padded");
-  options.boolean("kernels", bench.kernels, "times each kernel instead of whole steps");
+  options.boolean("kernels", bench.kernels, "also times each kernel by itself");
   options.boolean("last_layer_cls_only", bench.last_layer_cls_only,
                   "computes the last layer for the [CLS] rows alone, as training does");
   options.integer("repeats", bench.repeats, at_least_1, "timed passes, after one that is discarded");
@@ -60,7 +60,7 @@ std::string shape_name(const BenchOptions& bench) {
   return bench.model.empty() ? bench.shape : bench.model.string();
 }
 
-Json kernel_document(const BenchOptions& bench, const std::vector<KernelBenchResult>& results) {
+Json kernel_list(const std::vector<KernelBenchResult>& results) {
   Json kernels = Json::array();
   for (const KernelBenchResult& result : results) {
     Json kernel = {{"kernel", result.kernel}, {"shape", result.shape}, {"milliseconds", result.milliseconds}};
@@ -69,11 +69,10 @@ Json kernel_document(const BenchOptions& bench, const std::vector<KernelBenchRes
     kernel["roof_share"] = result.roof_share;
     kernels.push_back(kernel);
   }
-  return {{"shape", shape_name(bench)}, {"kernels", kernels}};
+  return kernels;
 }
 
-void run_kernels(const BenchOptions& bench, const BertConfig& config) {
-  const std::vector<KernelBenchResult> results = bench_kernels(config, bench.batch, bench.seq, bench.repeats);
+std::string kernel_table(const std::vector<KernelBenchResult>& results) {
   std::vector<std::vector<std::string>> rows = {
       {"kernel", "shape", "ms", "GFLOP/s", "GB/s", "share of roof"}};
   for (const KernelBenchResult& result : results) {
@@ -82,9 +81,7 @@ void run_kernels(const BenchOptions& bench, const BertConfig& config) {
                     result.gbs > 0 ? fmt::format("{:.1f}", result.gbs) : "",
                     fmt::format("{:.2f}", result.roof_share)});
   }
-  const Console console = bench.common.console();
-  console.result(format_table(rows));
-  console.document(kernel_document(bench, results));
+  return format_table(rows);
 }
 
 Json step_document(const BenchOptions& bench, const StepBenchResult& result) {
@@ -104,16 +101,18 @@ Json step_document(const BenchOptions& bench, const StepBenchResult& result) {
           {"total_parameters", result.total_parameters}};
 }
 
-void run_steps(const BenchOptions& bench, const BertConfig& config) {
-  const StepBenchResult result = bench_step({.config = config,
-                                             .method = resolve_method(bench.method, bench.common.seed),
-                                             .dtype = bench.common.dtype(),
-                                             .last_layer_cls_only = bench.last_layer_cls_only,
-                                             .batches = batches_of(bench, config),
-                                             .repeats = bench.repeats,
-                                             .seed = bench.common.seed});
-  const Console console = bench.common.console();
-  console.result(format_table({
+StepBenchResult time_steps(const BenchOptions& bench, const BertConfig& config) {
+  return bench_step({.config = config,
+                     .method = resolve_method(bench.method, bench.common.seed),
+                     .dtype = bench.common.dtype(),
+                     .last_layer_cls_only = bench.last_layer_cls_only,
+                     .batches = batches_of(bench, config),
+                     .repeats = bench.repeats,
+                     .seed = bench.common.seed});
+}
+
+std::string step_table(const BenchOptions& bench, const BertConfig& config, const StepBenchResult& result) {
+  return format_table({
       {"training step", fmt::format("{}, {}", shape_name(bench), bench.method.options.method)},
       {"time", fmt::format("{:.1f} ms", result.ms_per_step)},
       {"tokens per second", with_thousands(static_cast<int64_t>(result.tokens_per_second))},
@@ -124,8 +123,7 @@ void run_steps(const BenchOptions& bench, const BertConfig& config) {
                    result.saved_bytes_per_token_layer,
                    result.saved_bytes_per_token_layer / static_cast<double>(config.hidden_size))},
       {"trainable parameters", with_thousands(result.trainable_parameters)},
-  }));
-  console.document(step_document(bench, result));
+  });
 }
 
 }  // namespace
@@ -136,13 +134,22 @@ int run_bench(Arguments arguments) {
                   "Times whole training steps, or kernels, against what this machine can do at best.");
   declare(options, bench);
   if (!options.parse(arguments)) return 0;
+  if (options.given("shape") && !bench.model.empty()) {
+    fail(ErrorKind::usage, "--shape: give either a shape or MODEL, not both ({})", options.see_help());
+  }
   apply_common_options(bench.common);
   const BertConfig config = config_of(bench);
+  const StepBenchResult step = time_steps(bench, config);
+  const Console console = bench.common.console();
+  console.result(step_table(bench, config, step));
+  Json document = step_document(bench, step);
   if (bench.kernels) {
-    run_kernels(bench, config);
-  } else {
-    run_steps(bench, config);
+    const std::vector<KernelBenchResult> kernels =
+        bench_kernels(config, bench.batch, bench.seq, bench.repeats);
+    console.result("\n" + kernel_table(kernels));
+    document["kernels"] = kernel_list(kernels);
   }
+  console.document(document);
   return 0;
 }
 

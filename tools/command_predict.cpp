@@ -52,6 +52,7 @@ nlohmann::ordered_json predict_all(const PredictArguments& predict, const Evalua
     };
     logits.push_back(
         compute_logits(input.model.bert, split.tokens, predict.evaluation.batch_size, show).value());
+    check_finite(split.dataset, logits.back());
     num_done += split.tokens.size();
   }
   progress.update(num_done);

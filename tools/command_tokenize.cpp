@@ -84,7 +84,7 @@ class LineReader {
 InputText split_pair(const std::string& line, int64_t line_number) {
   const int64_t tabs = std::count(line.begin(), line.end(), '\t');
   if (tabs != 1) {
-    fail(ErrorKind::data, "{}:{}: expected two texts with one TAB between them, found {} TABs", input_name,
+    fail(ErrorKind::data, "{}, line {}: expected two texts with one TAB between them, found {} TABs", input_name,
          line_number, tabs);
   }
   const size_t tab = line.find('\t');
@@ -92,8 +92,8 @@ InputText split_pair(const std::string& line, int64_t line_number) {
 }
 
 InputText parse_object(const std::string& line, int64_t line_number) {
-  const std::string where = fmt::format("{}:{}", input_name, line_number);
-  const nlohmann::json value = parse_json(line, where, ErrorKind::data);
+  const std::string where = fmt::format("{}, line {}", input_name, line_number);
+  const nlohmann::json value = parse_json(line, input_name, ErrorKind::data, line_number);
   if (value.is_string()) return {value.get<std::string>(), std::nullopt};
   if (!value.is_object()) {
     fail(ErrorKind::data, "{}: expected a string or an object with \"text\", found {}", where,

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <utility>
 
 #include "experiments/nearest_name.h"
 #include "nn/printable.h"
@@ -108,6 +109,7 @@ struct Options::Parser {
 struct Options::CommandLine {
   std::vector<std::pair<std::string, Given>> named;
   std::vector<std::filesystem::path> positionals;
+  Given after_boolean;  ///< the last argument behind a bare boolean, which may have been meant as its value
   bool help = false;
 };
 
@@ -217,7 +219,9 @@ void Options::boolean(const std::string& name, bool& target, const std::string& 
 
 void Options::choice(const std::string& name, std::string& target, const std::vector<std::string>& choices,
                      const std::string& help, const std::string& default_text) {
-  declare(name, joined(choices, "|"), help, default_text.empty() ? target : default_text, ValueRule::required,
+  const bool may_be_bare = std::find(choices.begin(), choices.end(), "true") != choices.end();
+  declare(name, joined(choices, "|"), help, default_text.empty() ? target : default_text,
+          may_be_bare ? ValueRule::optional : ValueRule::required,
           [&target, choices](const std::string& value, const std::string& origin) {
             if (std::find(choices.begin(), choices.end(), value) == choices.end()) {
               fail(ErrorKind::usage, "{}: unknown value {}; the nearest is {}, all are {}", origin,
@@ -269,14 +273,12 @@ void Options::positional_for(const std::string& name, const std::string& placeho
 
 void Options::positionals(const std::string& placeholder, std::vector<std::filesystem::path>& target,
                           const std::string& help) {
+  positionals_target_ = &target;
+  // For the help only: CLI11 would read a folder called `[x]` as a list.
   parser_->app
-      .add_option_function<std::vector<std::string>>(
-          placeholder,
-          [&target](const std::vector<std::string>& values) { target.assign(values.begin(), values.end()); },
-          help)
-      ->type_name("")
-      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
-      ->allow_extra_args(false);  // CLI11 would read a folder called `[x]` as a list
+      .add_option_function<std::string>(
+          placeholder, [](const std::string&) {}, help)
+      ->type_name("");
 }
 
 void Options::config_file() {
@@ -290,7 +292,7 @@ bool Options::parse(std::span<const std::string> arguments) {
     return false;
   }
   give(line);
-  take_positional(line);
+  take_positionals(line);
   if (given("config")) read_config(given_["config"].value);
   run_parser(line.positionals);
   return true;
@@ -344,6 +346,9 @@ size_t Options::take_named(std::span<const std::string> arguments, CommandLine& 
   if ((rule == ValueRule::required || rule == ValueRule::several) && !value_follows) {
     fail(ErrorKind::usage, "{}: expected a value, found nothing ({})", written, see_help());
   }
+  if (rule == ValueRule::boolean && !value_follows && arguments.size() > 1) {
+    line.after_boolean = {arguments[1], written};
+  }
   line.named.emplace_back(name, Given{value_follows ? arguments[1] : "true", written});
   size_t taken = value_follows ? 2 : 1;
   while (rule == ValueRule::several && taken < arguments.size() && !arguments[taken].starts_with("--")) {
@@ -360,14 +365,18 @@ void Options::check_known(const std::string& name, const std::string& origin) co
        nearest_name(name, names), see_help());
 }
 
-/// Makes the argument without a name the value of its option.
-void Options::take_positional(CommandLine& line) {
+/// Hands over a list of arguments without a name, or makes the only one the value of its option.
+void Options::take_positionals(CommandLine& line) {
+  if (positionals_target_ != nullptr) *positionals_target_ = std::exchange(line.positionals, {});
   if (positional_option_.empty() || line.positionals.empty()) return;
   const bool has_value = given(positional_option_);
   if (has_value || line.positionals.size() > 1) {
     const std::string surplus = line.positionals.back().string();
-    fail(ErrorKind::usage, "{}: an argument too many{} ({})", printable(surplus),
-         has_value ? " beside --" + positional_option_ : "", see_help());
+    const bool meant_as_value = surplus == line.after_boolean.value;
+    fail(ErrorKind::usage, "{}: an argument too many{}{} ({})", printable(surplus),
+         has_value ? " beside --" + positional_option_ : "",
+         meant_as_value ? fmt::format("; {} takes true or false", line.after_boolean.origin) : "",
+         see_help());
   }
   const std::string value = line.positionals.front().string();
   given_[positional_option_] = Given{value, printable(value)};
@@ -379,6 +388,7 @@ void Options::read_config(const std::filesystem::path& file) {
     const std::string name = normalized(entry.name);
     const std::string origin = fmt::format("{}:{}: {}", file.string(), entry.line, entry.name);
     check_known(name, origin);
+    if (name == "config") fail(ErrorKind::usage, "{}: a configuration file cannot name another", origin);
     given_.try_emplace(name, Given{entry.value, origin});
   }
 }

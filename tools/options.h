@@ -65,7 +65,8 @@ class Options {
               const std::string& default_text = "");
   /// --name, --name true or --name false
   void boolean(const std::string& name, bool& target, const std::string& help);
-  /// One of `choices`; another value is answered with the nearest of them.
+  /// One of `choices`; another value is answered with the nearest of them. Where "true" is among them, the
+  /// bare option means it.
   void choice(const std::string& name, std::string& target, const std::vector<std::string>& choices,
               const std::string& help, const std::string& default_text = "");
   /// Comma-separated.
@@ -115,7 +116,7 @@ class Options {
   size_t take_named(std::span<const std::string> arguments, CommandLine& line) const;
   void give(CommandLine& line);
   void check_known(const std::string& name, const std::string& origin) const;
-  void take_positional(CommandLine& line);
+  void take_positionals(CommandLine& line);
   void read_config(const std::filesystem::path& file);
   void run_parser(const std::vector<std::filesystem::path>& positionals);
 
@@ -124,7 +125,8 @@ class Options {
   std::string command_;
   std::string group_ = "Options";
   std::filesystem::path config_;
-  std::string positional_option_;  // of positional_for()
+  std::string positional_option_;                                     // of positional_for()
+  std::vector<std::filesystem::path>* positionals_target_ = nullptr;  // of positionals()
   std::map<std::string, ValueRule> rules_;
   std::map<std::string, Given> given_;
 };

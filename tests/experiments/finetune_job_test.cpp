@@ -94,6 +94,10 @@ BOOST_AUTO_TEST_CASE(learns_and_writes_everything_that_is_promised) {
   BOOST_CHECK_LT(results.at("eval_loss").get<double>(), 0.2);
   BOOST_CHECK_EQUAL(results.at("eval_samples").get<int64_t>(), 10);
   BOOST_CHECK_EQUAL(results.at("train_samples").get<int64_t>(), 26);
+  // Of 26 rows the last batch is not full.
+  BOOST_CHECK_CLOSE(
+      results.at("train_samples_per_second").get<double>() * results.at("train_runtime").get<double>(),
+      26 * results.at("epoch").get<double>(), 1e-6);
   BOOST_CHECK_EQUAL(results.at("epoch").get<double>(), 24);
   BOOST_CHECK_GT(results.at("ms_per_step").get<double>(), 0);
   BOOST_CHECK_GT(results.at("peak_rss_bytes").get<int64_t>(), 1 << 20);
@@ -448,6 +452,9 @@ BOOST_AUTO_TEST_CASE(stops_at_the_first_value_that_is_not_finite) {
   // The last good checkpoint is there, and no other.
   BOOST_CHECK_EQUAL(metrics_lines(options.output_dir, "checkpoint").size(), 1);
   BOOST_CHECK((checkpoint_steps(options.output_dir) == std::vector<int64_t>{1}));
+  const auto ends = metrics_lines(options.output_dir, "end");
+  BOOST_REQUIRE_EQUAL(ends.size(), 1);
+  BOOST_CHECK_EQUAL(ends[0].at("status"), "failed");
   for (const NamedTensor& named : read_state_dict(options.output_dir / "checkpoint-1").tensors) {
     BOOST_CHECK(std::isfinite(named.tensor.backend().squared_norm(named.tensor, nullptr)));
   }

@@ -164,6 +164,18 @@ BOOST_AUTO_TEST_CASE(schemes_of_models) {
   BOOST_TEST(summary(load_own_file(file, "dev", named, true)) == "0:1:a;1:0:b;");
 }
 
+BOOST_AUTO_TEST_CASE(names_that_are_numbers_are_no_positions) {
+  const TemporaryFolder folder;
+  const LabelScheme one_and_two = label_scheme(std::vector<std::string>{"1", "2"});
+  const auto load = [&](std::string_view rows) {
+    return load_own_file(folder.write("d.csv", "sentence1,label\n" + std::string(rows)), "dev", one_and_two,
+                         true);
+  };
+  BOOST_TEST(summary(load("a,2\nb,1\n")) == "0:1:a;1:0:b;");
+  check_error(ErrorKind::data, {"d.csv, line 3", "expected a label of 1, 2", "found '0'"},
+              [&] { load("a,1\nb,0\n"); });
+}
+
 BOOST_AUTO_TEST_CASE(first_rows_keep_all_classes) {
   const TemporaryFolder folder;
   const Dataset dataset = load_train(folder.write("c.csv", "sentence1,label\na,1\nb,0\nc,2\n"), 1);

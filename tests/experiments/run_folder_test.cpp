@@ -29,6 +29,20 @@ BOOST_AUTO_TEST_CASE(one_lock_at_a_time) {
   BOOST_CHECK(is_empty_run_folder(run));
 }
 
+BOOST_AUTO_TEST_CASE(a_folder_made_for_nothing_goes) {
+  const TemporaryFolder folder;
+  { const FolderLock lock(folder / "empty"); }
+  BOOST_CHECK(!fs::exists(folder / "empty"));
+  {
+    const FolderLock lock(folder / "used");
+    folder.write("used/config.json", "{}");
+  }
+  BOOST_CHECK(fs::exists(folder / "used/config.json"));
+  fs::create_directory(folder / "mine");
+  { const FolderLock lock(folder / "mine"); }
+  BOOST_CHECK(fs::exists(folder / "mine"));
+}
+
 BOOST_AUTO_TEST_CASE(what_a_failed_pretraining_began_with_is_no_run) {
   const TemporaryFolder folder;
   folder.write("run/initial/vocab.txt", "x");

@@ -1,5 +1,6 @@
 // evaluate, predict and submission: a model is asked about rows.
 #include <boost/test/unit_test.hpp>
+#include <cmath>
 
 #include "tests/tools/support.h"
 
@@ -165,6 +166,19 @@ BOOST_AUTO_TEST_CASE(own_files) {
   BOOST_TEST((contains(rows, "1\tyes\n") || contains(rows, "1\tno\n")), rows);
 }
 
+BOOST_AUTO_TEST_CASE(logits_that_are_not_finite) {
+  write_tiny_model(folder / "broken", {.constant_logits = {NAN, 1}});
+  for (const char* command : {"evaluate", "predict"}) {
+    const Outcome outcome =
+        run(command, folder / "broken", "rte",
+            command == std::string("predict") ? std::vector<std::string>{"--output_dir", output}
+                                              : std::vector<std::string>{});
+    BOOST_TEST(outcome.exit_code == 5);
+    BOOST_TEST(contains(outcome.last_error_line(), "tsv: example 0: expected finite logits, found nan"),
+               outcome.err);
+  }
+}
+
 BOOST_AUTO_TEST_CASE(predict_guards_its_output_folder) {
   write_text(fs::path(output) / "notes.txt", "mine");
   const Outcome outcome = run("predict", rte_model(), "rte", {"--output_dir", output});
@@ -179,10 +193,15 @@ BOOST_AUTO_TEST_CASE(predict_guards_its_output_folder) {
   BOOST_TEST(run("predict", rte_model(), "rte", {"--output_dir", (folder / "file").string()}).exit_code == 7);
 }
 
-BOOST_AUTO_TEST_CASE(submission_fills_what_is_missing) {
+/// Predictions as the GLUE server takes them.
+std::string test_rows(int count, const std::string& prediction) {
   std::string rows = "index\tprediction\n";
-  for (int i = 0; i < 3000; ++i) rows += std::to_string(i) + "\tentailment\n";
-  write_text(fs::path(output) / "RTE.tsv", rows);
+  for (int i = 0; i < count; ++i) rows += std::to_string(i) + "\t" + prediction + "\n";
+  return rows;
+}
+
+BOOST_AUTO_TEST_CASE(submission_fills_what_is_missing) {
+  write_text(fs::path(output) / "RTE.tsv", test_rows(3000, "entailment"));
   const std::string zip = (folder / "submission.zip").string();
   const Outcome outcome = run_normtune({"submission", "--output_file", zip, output});
   BOOST_TEST(outcome.exit_code == 0, outcome.err);
@@ -196,6 +215,11 @@ BOOST_AUTO_TEST_CASE(submission_fills_what_is_missing) {
   fs::rename(output, folder / "[a,b]");  // a folder, not a list
   BOOST_TEST(run_normtune({"submission", "--output_file", zip, folder / "[a,b]"}).exit_code == 0);
   fs::rename(folder / "[a,b]", output);
+  write_text(folder / "other/CoLA.tsv", test_rows(1063, "1"));
+  const Outcome two = run_normtune({"submission", output, folder / "other", "--output_file", zip});
+  BOOST_TEST(two.exit_code == 0, two.err);
+  BOOST_TEST(contains(two.out, "RTE.tsv from " + output));
+  BOOST_TEST(contains(two.out, "CoLA.tsv from "));
   const nlohmann::json report = run_normtune({"submission", "--json", "--output-file", zip, output}).json();
   BOOST_TEST(report["taken"].size() == 1u);
   BOOST_TEST(report["filled"].size() == 10u);
@@ -210,6 +234,25 @@ BOOST_AUTO_TEST_CASE(submission_mistakes) {
   BOOST_TEST(outcome.exit_code == 4);
   BOOST_TEST(contains(outcome.last_error_line(), "expected 3000 rows"));
   BOOST_TEST(!fs::exists(zip));
+}
+
+BOOST_AUTO_TEST_CASE(bench_times_steps_and_kernels) {
+  write_tiny_model(folder / "model", {.weights = false});
+  const std::vector<std::string> arguments = {
+      "bench", folder / "model", "--kernels", "--batch", "2", "--repeats", "1", "--seq", "4", "--json"};
+  const Outcome outcome = run_normtune(arguments);
+  BOOST_REQUIRE_MESSAGE(outcome.exit_code == 0, outcome.err);
+  const nlohmann::json result = outcome.json();
+  for (const char* key : {"ms_per_step", "tokens_per_second", "roof_gflops", "roof_share", "peak_rss_bytes",
+                          "saved_bytes_per_token_layer"}) {
+    BOOST_TEST(result[key].is_number(), key);
+  }
+  BOOST_TEST(result["kernels"].size() > 10u);
+  for (const nlohmann::json& kernel : result["kernels"]) {
+    BOOST_TEST((kernel.contains("kernel") && kernel.contains("shape")));
+    BOOST_TEST((kernel.contains("gflops") || kernel.contains("gbs")));
+  }
+  BOOST_TEST(run_normtune({"bench", folder / "model", "--shape", "tiny"}).exit_code == 2);
 }
 
 BOOST_AUTO_TEST_CASE(help_lists_every_promised_option) {

@@ -74,10 +74,16 @@ BOOST_AUTO_TEST_CASE(results_for_people_name_scores_and_cost) {
 }
 
 BOOST_AUTO_TEST_CASE(quiet_says_nothing_on_standard_error) {
+  write_text(fs::path(glue) / "row_counts.tsv", "file\trows\nRTE/train.tsv\t24\nRTE/dev.tsv\t9\n");
   const Outcome outcome = finetune({"--quiet"});
   BOOST_TEST(outcome.exit_code == 0);
   BOOST_TEST(outcome.err == "");
   BOOST_TEST(contains(outcome.out, "eval_accuracy"));
+  // ... but what is doubtful
+  fs::remove(fs::path(glue) / "row_counts.tsv");
+  const Outcome doubtful = finetune({"--quiet", "--overwrite_output_dir"});
+  BOOST_TEST(contains(doubtful.err, "normtune: warning: "));
+  BOOST_TEST(contains(doubtful.err, "expected 2490 rows (rte train), found 24"));
 }
 
 BOOST_AUTO_TEST_CASE(a_configuration_file_gives_the_same_run) {

@@ -123,6 +123,8 @@ BOOST_AUTO_TEST_CASE(malformed_values_say_what_was_expected) {
   BOOST_TEST(contains(last_line({"--seed"}), "--seed: expected a value, found nothing"));
   BOOST_TEST(contains(last_line({"--seed", "--tensors"}), "--seed: expected a value, found nothing"));
   BOOST_TEST(contains(last_line({"another"}), "'another': an argument too many"));
+  BOOST_TEST(contains(last_line({"--tensors", "maybe"}),
+                      "'maybe': an argument too many; --tensors takes true or false"));
 }
 
 BOOST_AUTO_TEST_CASE(the_model_stands_with_or_without_its_name_but_not_both) {
@@ -135,6 +137,13 @@ BOOST_AUTO_TEST_CASE(the_model_stands_with_or_without_its_name_but_not_both) {
   BOOST_TEST(run_normtune({"inspect", "--config", folder / "run.toml"}).exit_code == 3);
 }
 
+BOOST_AUTO_TEST_CASE(a_choice_with_true_may_be_bare) {
+  BOOST_TEST(trainable({"--method", "layernorm", "--train_pooler"}) ==
+             trainable({"--method", "layernorm", "--train_pooler", "true"}));
+  BOOST_TEST(trainable({"--method", "layernorm", "--train_pooler", "--seed", "1"}) >
+             trainable({"--method", "layernorm", "--train_pooler", "false"}));
+}
+
 BOOST_AUTO_TEST_CASE(configuration_file_holds_the_same_names) {
   write_text(folder / "run.toml",
              "method = \"lora\"\nlora-r = 3\nlora_target_modules = [\"query\", \"key\"]\n"
@@ -145,6 +154,13 @@ BOOST_AUTO_TEST_CASE(configuration_file_holds_the_same_names) {
       trainable({"--method", "lora", "--lora_r", "3", "--lora_target_modules", "query,key"});
   BOOST_TEST(outcome.json()["trainable_parameters"] == expected);
   BOOST_TEST(outcome.json().contains("tensors"));
+}
+
+BOOST_AUTO_TEST_CASE(a_configuration_file_names_no_other) {
+  write_text(folder / "run.toml", "seed = 1\nconfig = \"other.toml\"\n");
+  const Outcome outcome = inspect({"--config", folder / "run.toml"});
+  BOOST_TEST(outcome.exit_code == 2);
+  BOOST_TEST(contains(outcome.last_error_line(), "run.toml:2: config: "));
 }
 
 BOOST_AUTO_TEST_CASE(command_line_wins_over_configuration_file) {

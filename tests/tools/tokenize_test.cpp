@@ -60,14 +60,15 @@ BOOST_AUTO_TEST_CASE(json_lines) {
 BOOST_AUTO_TEST_CASE(malformed_lines_are_named_and_those_before_answered) {
   const Outcome pair = tokenize("a\tb\na\n", {"--pair"});
   BOOST_TEST(pair.exit_code == 4);
-  BOOST_TEST(pair.last_error_line() ==
-             "normtune: error: standard input:2: expected two texts with one TAB between them, found 0 TABs");
+  BOOST_TEST(
+      pair.last_error_line() ==
+      "normtune: error: standard input, line 2: expected two texts with one TAB between them, found 0 TABs");
   BOOST_TEST(std::count(pair.out.begin(), pair.out.end(), '\n') == 1);
   BOOST_TEST(tokenize("a\tb\tc\n", {"--pair"}).exit_code == 4);
   for (const char* line : {"3", "{}", "{\"text\":1}", "{\"text\":\"a\",\"text_pair\":[]}", "\"a", ""}) {
     const Outcome outcome = tokenize(std::string("\"a\"\n\"b\"\n") + line + "\n", {"--jsonl"});
     BOOST_TEST(outcome.exit_code == 4, line);
-    BOOST_TEST(contains(outcome.last_error_line(), "normtune: error: standard input:3"), outcome.err);
+    BOOST_TEST(contains(outcome.last_error_line(), "normtune: error: standard input, line 3"), outcome.err);
   }
 }
 
