@@ -4,6 +4,7 @@
 #include "experiments/metrics.h"
 #include "experiments/pocket_corpus.h"
 #include "experiments/pocket_files.h"
+#include "nn/atomic_file.h"
 #include "tensor/error.h"
 #include "tools/commands.h"
 #include "tools/common_options.h"
@@ -48,6 +49,22 @@ nlohmann::ordered_json json_value(const std::optional<double>& score) {
   return score ? nlohmann::ordered_json(*score) : nlohmann::ordered_json();
 }
 
+/// The scores on the test rows as baselines of `compare`: a line for each task and kind of features.
+void write_baselines(const std::filesystem::path& path, const std::vector<BagOfWordsScores>& all_scores) {
+  std::string text = "method,task,score,source\n";
+  const auto add = [&](const char* method, const std::string& task, const std::optional<double>& score) {
+    if (score) {
+      text += fmt::format("{},{},{},counts of word pieces (normtune pocket --bag_of_words)\n", method, task,
+                          *score);
+    }
+  };
+  for (const BagOfWordsScores& scores : all_scores) {
+    add("bag of words", scores.task, scores.test);
+    add("bag of words with overlap", scores.task, scores.test_overlap);
+  }
+  write_file_atomically(path, text);
+}
+
 void report(const Console& console, const PocketFilesOptions& options,
             const std::vector<BagOfWordsScores>& all_scores) {
   std::vector<std::vector<std::string>> rows = {
@@ -84,7 +101,8 @@ int run_pocket(Arguments arguments) {
   options.group("Output");
   options.path("output_dir", files.output_dir, "DIR", "folder for corpus.txt and glue/");
   options.integer("corpus_pairs", files.corpus_pairs, at_least_1, "sentence pairs in corpus.txt");
-  options.boolean("bag_of_words", bag_of_words, "also tells what a bag of words reaches on each task");
+  options.boolean("bag_of_words", bag_of_words,
+                  "also tells what a bag of words reaches on each task, and writes it to bag_of_words.csv");
   add_common_options(options, common);
   if (!options.parse(arguments)) return 0;
   apply_common_options(common);
@@ -97,6 +115,7 @@ int run_pocket(Arguments arguments) {
     const std::vector<std::string> pieces = PocketCorpus(files.seed, 0, 1).pieces();
     for (const std::string& task : pocket_task_names())
       scores.push_back(bag_of_words_scores(task, files, pieces));
+    write_baselines(files.output_dir / "bag_of_words.csv", scores);
   }
   report(common.console(), files, scores);
   return 0;

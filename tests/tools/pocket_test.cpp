@@ -1,3 +1,6 @@
+#include <fmt/format.h>
+
+#include <algorithm>
 #include <boost/test/unit_test.hpp>
 
 #include "tests/tools/support.h"
@@ -35,6 +38,12 @@ BOOST_AUTO_TEST_CASE(tells_what_a_bag_of_words_reaches) {
   BOOST_TEST(scores[0]["task"] == "cola");
   BOOST_TEST(scores[0]["dev_overlap"].is_null());
   BOOST_TEST(scores[2]["test_labelled_overlap"].is_number());
+  // 5 rows of counts, 3 of them again with overlap
+  const std::string baselines = read_text((folder / "out/bag_of_words.csv").string());
+  BOOST_TEST(std::count(baselines.begin(), baselines.end(), '\n') == 9);
+  BOOST_TEST(baselines.find(fmt::format("\nbag of words with overlap,mrpc,{},",
+                                        scores[2]["test_labelled_overlap"].get<double>())) !=
+             std::string::npos);
 }
 
 BOOST_AUTO_TEST_CASE(an_output_that_cannot_be_written) {
