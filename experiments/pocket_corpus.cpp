@@ -17,51 +17,76 @@ using namespace pocket;
 
 constexpr auto all = Vocabulary::all;
 constexpr uint64_t train_stream = 0, validation_stream = 1;
-constexpr int64_t train_pairs = 150'000, validation_pairs = 2'000;
-constexpr int percent_wrong = 33;
+constexpr int64_t train_pairs = 384'000, primer_pairs = 100'000, validation_pairs = 2'000;
 
 /// Some subjects have a relative clause in place of the prepositional phrase.
 void draw_some_relative_clause(PocketRandom& random, Event& event) {
   if (event.modifier && random.chance(30)) event.modifier = draw_relative_clause(random, all);
 }
 
-/// Puts other senses into one slot or more: how far apart two sentences can be is learned from the coarse to
-/// the fine.
-void change_some_slots(PocketRandom& random, Event& event) {
-  int wanted = 1 + random.weighted({30, 15, 15, 40});
+/// Puts other senses into this many slots, some of another category too.
+void change_slots(PocketRandom& random, Event& event, int wanted, int percent_category) {
   int left = static_cast<int>(all_slots.size());
   for (const Slot slot : all_slots) {
     if (random.below(left--) >= wanted) continue;
     --wanted;
-    change_sense(random, all, event, slot);
+    if (random.chance(percent_category)) {
+      change_category(random, all, event, slot);
+    } else {
+      change_sense(random, all, event, slot);
+    }
   }
 }
 
-/// The same event in other words, or (wrong) one that differs in some of them or in who did it.
-CorpusExample restatement(PocketRandom& random, bool wrong) {
-  const bool swapped = wrong && random.chance(10);
-  Event event = swapped ? draw_animate_event(random, all) : draw_event(random, all);
+Event draw_corpus_event(PocketRandom& random) {
+  Event event = draw_event(random, all);
   draw_some_relative_clause(random, event);
-  const std::string text = event_sentence(event, draw_construction(random, all));
+  return event;
+}
+
+/// The same event in other words, or (wrong) one that differs: in everything, in who did it and to whom, or
+/// in the senses of one word to four. How far apart two sentences can be is learned from the coarse to the
+/// fine.
+CorpusExample restatement(PocketRandom& random, bool wrong) {
+  enum { everything, roles, words };
+  const int difference = wrong ? random.weighted({15, 10, 75}) : words;
+  Event event = wrong && difference == roles ? draw_animate_event(random, all) : draw_corpus_event(random);
+  std::string text = event_sentence(event, draw_construction(random, all));
   for (const Slot slot : all_slots) {
     if (random.chance(60)) use_synonym(event, slot);
   }
-  if (swapped) {
-    swap_roles(event);
-  } else if (wrong) {
-    change_some_slots(random, event);
-  }
-  return {text, event_sentence(event, draw_construction(random, all)), wrong};
+  if (wrong && difference == everything) event = draw_corpus_event(random);
+  if (wrong && difference == roles) swap_roles(event);
+  if (wrong && difference == words) change_slots(random, event, 1 + random.weighted({45, 20, 15, 20}), 30);
+  return {std::move(text), event_sentence(event, draw_construction(random, all)), wrong};
 }
 
-/// An opinion, and another one about the same thing that agrees with it or (wrong) does not.
+/// A restatement that is right or wrong in all four words.
+CorpusExample plain_restatement(PocketRandom& random, bool wrong) {
+  Event event = draw_event(random, all);
+  std::string text = event_sentence(event, draw_construction(random, all));
+  for (const Slot slot : all_slots) {
+    if (random.chance(50)) use_synonym(event, slot);
+  }
+  if (wrong) change_slots(random, event, static_cast<int>(all_slots.size()), 50);
+  return {std::move(text), event_sentence(event, draw_construction(random, all)), wrong};
+}
+
+/// An opinion, and another one about the same thing that agrees with it or (wrong) does not. The first says
+/// it three times.
+CorpusExample emphatic_evaluation(PocketRandom& random, bool wrong) {
+  const bool positive = random.chance(50);
+  const NounPhrase thing = draw_evaluation(random, all, positive).thing;
+  std::string text = draw_triple_evaluation(random, positive, thing);
+  return {std::move(text), draw_opinion(random, positive != wrong, thing.plural), wrong};
+}
+
+/// The same, in any form.
 CorpusExample evaluation(PocketRandom& random, bool wrong) {
+  if (random.chance(50)) return emphatic_evaluation(random, wrong);
   const bool positive = random.chance(50);
   const Evaluation first = draw_evaluation(random, all, positive);
-  std::string text =
-      random.chance(50) ? draw_triple_evaluation(random, positive, first.thing) : evaluation_sentence(first);
-  std::string opinion = draw_opinion(random, positive != wrong, first.thing.plural);
-  return {std::move(text), std::move(opinion), wrong};
+  return {evaluation_sentence(first), draw_opinion(random, positive != wrong, first.thing.plural), wrong};
 }
 
 CorpusExample inference(PocketRandom& random, bool wrong) {
@@ -124,33 +149,33 @@ CorpusExample topic(PocketRandom& random, bool wrong) {
   return {event_sentence(event, Construction::active), sentence(words), wrong};
 }
 
-CorpusExample draw_pair(PocketRandom& random, bool wrong) {
-  switch (random.weighted({45, 27, 12, 11, 5})) {
+CorpusExample draw_pair(PocketRandom& random) {
+  switch (random.weighted({56, 22, 11, 7, 4})) {
     case 0:
-      return restatement(random, wrong);
+      return restatement(random, random.chance(50));
     case 1:
-      return evaluation(random, wrong);
+      return evaluation(random, random.chance(50));
     case 2:
-      return inference(random, wrong);
+      return inference(random, random.chance(33));
     case 3:
-      return definition(random, wrong);
+      return definition(random, random.chance(33));
     default:
-      return topic(random, wrong);
+      return topic(random, random.chance(33));
   }
+}
+
+/// Pairs that are easy to tell: with them a model learns to compare two sentences at all, in a fraction of
+/// the steps that it takes among hard ones.
+CorpusExample draw_primer_pair(PocketRandom& random) {
+  const bool wrong = random.chance(50);
+  return random.chance(30) ? emphatic_evaluation(random, wrong) : plain_restatement(random, wrong);
 }
 
 }  // namespace
 
 CorpusExample PocketCorpus::example(int64_t epoch, int64_t index) const {
   PocketRandom random({seed_, stream_, static_cast<uint64_t>(epoch), static_cast<uint64_t>(index)});
-  const bool wrong = random.chance(percent_wrong);
-  const bool from_elsewhere = wrong && random.chance(15);
-  CorpusExample example = draw_pair(random, wrong && !from_elsewhere);
-  if (!from_elsewhere || example.text_pair.empty()) return example;
-  const CorpusExample elsewhere = draw_pair(random, false);
-  example.text_pair = elsewhere.text_pair.empty() ? elsewhere.text : elsewhere.text_pair;
-  example.wrong_pair = true;
-  return example;
+  return epoch == 0 && index < primer_pairs_ ? draw_primer_pair(random) : draw_pair(random);
 }
 
 std::vector<std::string> PocketCorpus::pieces() const {
@@ -158,12 +183,13 @@ std::vector<std::string> PocketCorpus::pieces() const {
 }
 
 std::string PocketCorpus::identity() const {
-  return fmt::format("pocket grammar 1, seed {}, stream {}, {} pairs", seed_, stream_, size_);
+  return fmt::format("pocket grammar 2, seed {}, stream {}, {} pairs, a primer of {}", seed_, stream_, size_,
+                     primer_pairs_);
 }
 
 PretrainingCorpora pocket_corpora(uint64_t seed) {
-  return {.train = std::make_unique<PocketCorpus>(seed, train_stream, train_pairs),
-          .validation = std::make_unique<PocketCorpus>(seed, validation_stream, validation_pairs)};
+  return {.train = std::make_unique<PocketCorpus>(seed, train_stream, train_pairs, primer_pairs),
+          .validation = std::make_unique<PocketCorpus>(seed, validation_stream, validation_pairs, 0)};
 }
 
 }  // namespace normtune

@@ -5,7 +5,7 @@
 namespace normtune::pocket {
 namespace {
 
-constexpr int percent_negated_opinions = 15;
+constexpr int percent_negated_opinions = 2;
 
 std::string copula(bool past, bool plural) {
   if (past) return plural ? "were" : "was";
@@ -140,7 +140,7 @@ std::string evaluation_sentence(const Evaluation& evaluation) {
 Evaluation draw_evaluation(PocketRandom& random, Vocabulary vocabulary, bool positive) {
   Evaluation evaluation;
   evaluation.form = draw_form(random, vocabulary);
-  const int percent_negated = vocabulary == Vocabulary::all ? 25 : 50;
+  const int percent_negated = vocabulary == Vocabulary::all ? 4 : 50;
   evaluation.negated = evaluation.form != EvaluationForm::contrast && random.chance(percent_negated);
   evaluation.denied = evaluation.form == EvaluationForm::truth && random.chance(percent_negated);
   const bool turned = evaluation.negated != evaluation.denied;

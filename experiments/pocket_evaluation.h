@@ -35,7 +35,7 @@ struct Evaluation {
 std::string evaluation_sentence(const Evaluation& evaluation);
 
 /// An evaluation of this polarity. Half of the tasks' sentences are negated, so that no word tells their
-/// polarity; of the corpus' (vocabulary `all`) one in four, and half of their adjectives are anchors: what an
+/// polarity; of the corpus' (vocabulary `all`) one in 25, and half of their adjectives are anchors: what an
 /// adjective means shows in its company.
 Evaluation draw_evaluation(PocketRandom& random, Vocabulary vocabulary, bool positive);
 

@@ -141,6 +141,13 @@ struct SplitPlan {
   int64_t rows;
 };
 
+/// The class of a task's n-th row. F1, the score of mrpc, looks at the positive class alone: were that half
+/// of the rows, a constant answer would reach 0.67.
+int32_t label_of_row(const Task& task, size_t row) {
+  if (task.name == "mrpc") return row % 5 < 2 ? 1 : 0;
+  return static_cast<int32_t>(row % 2);
+}
+
 /// Draws rows until enough new ones are there, the classes taking turns, and shuffles them.
 Dataset draw_split(const Task& task, const SplitPlan& plan, uint64_t seed, uint64_t stream, TextSet& seen) {
   Dataset dataset{
@@ -148,8 +155,7 @@ Dataset draw_split(const Task& task, const SplitPlan& plan, uint64_t seed, uint6
   std::vector<Example> drawn;
   PocketRandom random({seed, stream});
   while (static_cast<int64_t>(drawn.size()) < plan.rows) {
-    const auto label = static_cast<int32_t>(drawn.size() % 2);
-    Example row = pocket::draw_row(random, task.name, plan.vocabulary, label);
+    Example row = pocket::draw_row(random, task.name, plan.vocabulary, label_of_row(task, drawn.size()));
     if (seen.emplace(row.sentence1, row.sentence2.value_or("")).second) drawn.push_back(std::move(row));
   }
   for (const int64_t i : epoch_order(plan.rows, seed, static_cast<int64_t>(stream), true)) {

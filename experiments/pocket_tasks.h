@@ -11,7 +11,7 @@ namespace normtune {
 
 /// Rows of each split of each of pocket's tasks.
 struct PocketRows {
-  int64_t train = 1500, dev = 500, test = 1000;
+  int64_t train = 3000, dev = 500, test = 1000;
 };
 
 /// cola, sst2, mrpc, stsb and rte: pocket's tasks are GLUE's, in its file layout, with sentences of the
@@ -19,8 +19,9 @@ struct PocketRows {
 const std::vector<std::string>& pocket_task_names();
 
 /// The splits train, dev and test_labelled of a task, in this order. Every label follows from the derivation
-/// of its sentences. Classes are equally frequent, no pair of texts occurs twice in all the splits, and dev
-/// and test hold content words and constructions that no training row has.
+/// of its sentences. Classes are equally frequent, but two in five pairs of mrpc are paraphrases: a constant
+/// answer has an F1 of 0.57. No pair of texts occurs twice in all the splits, and dev and test hold content
+/// words and constructions that no training row has.
 std::vector<Dataset> draw_pocket_task(const std::string& task_name, uint64_t seed,
                                       const PocketRows& rows = {});
 

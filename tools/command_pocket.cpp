@@ -112,7 +112,7 @@ int run_pocket(Arguments arguments) {
   write_pocket_files(files);
   std::vector<BagOfWordsScores> scores;
   if (bag_of_words) {
-    const std::vector<std::string> pieces = PocketCorpus(files.seed, 0, 1).pieces();
+    const std::vector<std::string> pieces = PocketCorpus(files.seed, 0, 1, 0).pieces();
     for (const std::string& task : pocket_task_names())
       scores.push_back(bag_of_words_scores(task, files, pieces));
     write_baselines(files.output_dir / "bag_of_words.csv", scores);

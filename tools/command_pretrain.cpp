@@ -91,8 +91,7 @@ void apply_pocket_defaults(const Options& options, PretrainOptions& target) {
   set("initializer_range", target.initializer_range, 0.05);
   set("hidden_dropout_prob", target.hidden_dropout_prob, 0.0);
   set("attention_probs_dropout_prob", target.attention_probs_dropout_prob, 0.0);
-  set("mlm_probability", target.mlm_probability, 0.2);
-  set("learning_rate", target.learning_rate, 2e-3);
+  set("learning_rate", target.learning_rate, 1.5e-3);
   set("adam_beta2", target.adam_beta2, 0.98);
 }
 
