@@ -87,7 +87,9 @@ ComparisonResult compare(ComparisonOptions options, const ProgressOutput& progre
     result.costs = measure_costs(options, inputs, progress);
     result.interrupted_by = InterruptGuard::signal();
     if (result.interrupted_by != 0) return result;
-    write_file_atomically(options.output_dir / "costs.csv", method_costs_csv(result.costs));
+    if (!result.costs.empty()) {
+      write_file_atomically(options.output_dir / "costs.csv", method_costs_csv(result.costs));
+    }
   }
   return result;
 }

@@ -174,23 +174,32 @@ std::string undefined_note(const ScoreTable& table) {
                      fmt::join(places, ", "));
 }
 
-std::string rates_note(const ScoreTable& table) {
+/// The rates of a row: one, or those of its tasks.
+std::vector<std::string> chosen_rates(const ScoreTable& table, const std::string& row) {
   std::vector<std::string> rates;
-  bool is_grid = false;
-  for (const std::string& row : table.rows) {
-    std::vector<std::string> chosen;
-    for (const std::string& task : table.tasks) {
-      const ScoreCell& cell = table.cell(row, task);
-      if (!cell.learning_rate) continue;
-      is_grid = is_grid || cell.grid_size > 1;
-      chosen.push_back(fmt::format("{}", *cell.learning_rate));
-    }
-    const bool equal = std::set<std::string>(chosen.begin(), chosen.end()).size() == 1;
-    rates.push_back(
-        fmt::format("{} {}", row, equal ? chosen.front() : fmt::format("{}", fmt::join(chosen, "/"))));
+  for (const std::string& task : table.tasks) {
+    const ScoreCell& cell = table.cell(row, task);
+    if (cell.learning_rate) rates.push_back(fmt::format("{}", *cell.learning_rate));
   }
-  std::string note = fmt::format("Learning rates: {}.", fmt::join(rates, ", "));
+  const bool equal = std::set<std::string>(rates.begin(), rates.end()).size() == 1;
+  return equal ? std::vector<std::string>{rates.front()} : rates;
+}
+
+std::string rates_note(const ScoreTable& table) {
+  std::vector<std::string> rows;
+  bool differ = false;
+  for (const std::string& row : table.rows) {
+    const std::vector<std::string> rates = chosen_rates(table, row);
+    differ = differ || rates.size() > 1;
+    rows.push_back(fmt::format("{} {}", row, fmt::join(rates, "/")));
+  }
+  std::string note = fmt::format("Learning rates{}: {}.", differ ? " (by task, in the table's order)" : "",
+                                 fmt::join(rows, ", "));
+  const bool is_grid = std::any_of(table.cells.begin(), table.cells.end(),
+                                   [](const ScoreCell& cell) { return cell.grid_size > 1; });
   if (is_grid) note += fmt::format(" {}", grid_rule);
+  if (is_grid && table.split == "dev")
+    note += " The scores are of the same split, which flatters larger grids.";
   return note;
 }
 

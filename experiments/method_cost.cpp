@@ -210,7 +210,7 @@ class CostMeasurement {
     const FinetuneOptions run = measured_options(options_, inputs_, method);
     const double other_load = sample_other_load();
     say(fmt::format("measuring the cost of {}", method));
-    if (other_load > 0.5) {
+    if (other_load > disturbing_load) {
       say(fmt::format(
           "warning: other processes keep {:.1f} cores busy and disturb it; remove {} to measure again later",
           other_load, folder_.string()));

@@ -22,6 +22,9 @@ struct MethodCost {
   double other_load = 0;  ///< processes that wanted a core just before: above 0, they disturbed it
 };
 
+/// A higher other_load makes a measurement doubtful.
+inline constexpr double disturbing_load = 0.5;
+
 /// The costs of all methods of a comparison, from one and the same machine. What is missing is measured,
 /// once: 20 steps behind a first one that does not count, on the first task's batches (the same for every
 /// method), with all threads and nothing else running, in a process of its own. The measurements are kept in

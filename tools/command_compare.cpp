@@ -184,6 +184,15 @@ Json costs_json(const std::vector<MethodCost>& costs) {
   return list;
 }
 
+/// Says so if the machine was busy when the costs were measured.
+std::string disturbance_note(const std::vector<MethodCost>& costs) {
+  double load = 0;
+  for (const MethodCost& cost : costs) load = std::max(load, cost.other_load);
+  if (load <= disturbing_load) return "";
+  return fmt::format("measured while other processes kept up to {:.1f} cores busy: not to be relied on\n",
+                     load);
+}
+
 /// Time and memory of each method, and their share of what full fine-tuning takes.
 std::string cost_table(const std::vector<MethodCost>& costs) {
   const auto full =
@@ -198,7 +207,8 @@ std::string cost_table(const std::vector<MethodCost>& costs) {
     rows.back().push_back(fmt::format("{:.2f}", bytes / static_cast<double>(full->peak_rss_bytes)));
   }
   return format_table(rows) +
-         fmt::format("{} threads of {}, {}\n", costs.front().threads, costs.front().cpu, costs.front().date);
+         fmt::format("{} threads of {}, {}\n", costs.front().threads, costs.front().cpu, costs.front().date) +
+         disturbance_note(costs);
 }
 
 int report_stop(const ComparisonResult& result) {
@@ -220,7 +230,7 @@ void print_result(const Console& console, const ComparisonOptions& options, cons
   console.result(result.report.text);
   if (!result.costs.empty()) console.result("\n" + cost_table(result.costs));
   console.result(fmt::format("\nwritten: table.md, table.csv, table.tex, comparisons.csv{} in {}",
-                             options.costs ? ", costs.csv" : "", options.output_dir.string()));
+                             !result.costs.empty() ? ", costs.csv" : "", options.output_dir.string()));
   Json document = table_json(result);
   document["costs"] = costs_json(result.costs);
   console.document(document);

@@ -105,6 +105,24 @@ FAULTS = [
           '  replace_end(name, "LayerNorm.gamma", "LayerNorm.weight");\n', "", "nn/checkpoint"),
     Fault("a hole between tensors passes", "nn/safetensors.cpp",
           "if (span.first != expected) {", "if (span.first < expected) {", "nn/safetensors"),
+    # Comparisons.
+    Fault("a run's id depends on where the data lie", "experiments/comparison_plan.cpp",
+          "if (!changes_numbers(name) || ", "if (", "experiments/comparison_plan"),
+    Fault("an untrained run's id depends on the weights", "experiments/comparison_plan.cpp",
+          '  if (options.random_init) model.erase("weights");\n', "", "experiments/comparison_plan"),
+    Fault("the deviation is divided by n", "experiments/score_table.cpp",
+          "squares / static_cast<double>(summary.n - 1)", "squares / static_cast<double>(summary.n)",
+          "experiments/score_table"),
+    Fault("a grid ignores runs without score", "experiments/score_table.cpp",
+          "    if (first.n != second.n) return first.n > second.n;\n", "", "experiments/score_table"),
+    Fault("the standard error forgets the number of runs", "experiments/method_comparison.cpp",
+          "*summary.sd * *summary.sd / static_cast<double>(summary.n)", "*summary.sd * *summary.sd",
+          "experiments/method_comparison"),
+    Fault("a finished run keeps its model", "experiments/run_store.cpp",
+          "  for (const fs::path& path : surplus) remove_entry(path);\n", "", "experiments/run_store|tools/compare"),
+    Fault("a damaged checkpoint ends its run", "experiments/run_execution.cpp",
+          "if (!evaluating_ && resumed_ && refused) {", "if (!evaluating_ && resumed_ && refused && false) {",
+          "tools/compare"),
 ]
 
 

@@ -234,4 +234,29 @@ BOOST_AUTO_TEST_CASE(help_and_version) {
   }
 }
 
+BOOST_AUTO_TEST_CASE(words_go_on_to_the_next_option) {
+  write_tiny_model(model);
+  write_tiny_glue(folder / "glue");
+  const auto rates = [&](std::vector<std::string> options) {
+    const std::vector<std::string> others = {
+        "--model_name_or_path", model,           "--tasks",   "rte",
+        "--glue_dir",           folder / "glue", "--methods", "full,head",
+        "--output_dir",         folder / "out",  "--dry_run", "--json"};
+    options.insert(options.begin(), "compare");
+    options.insert(options.end(), others.begin(), others.end());
+    const Outcome outcome = run_normtune(options);
+    BOOST_TEST(outcome.exit_code == 0, outcome.err);
+    const nlohmann::json document = outcome.json();
+    std::vector<double> found;
+    for (const nlohmann::json& run : document["runs"]) found.push_back(run["learning_rate"]);
+    return found;
+  };
+  const std::vector<double> expected = {0.25, 0.5, 1};
+  BOOST_TEST(rates({"--learning_rates", "full=0.25,0.5", "head=1"}) == expected,
+             boost::test_tools::per_element());
+  BOOST_TEST(rates({"--learning_rates=full=0.25,0.5", "--learning_rates", "head=1"}) == expected,
+             boost::test_tools::per_element());
+  BOOST_TEST(run_normtune({"compare", "--learning_rates"}).exit_code == 2);
+}
+
 BOOST_AUTO_TEST_SUITE_END()
