@@ -44,6 +44,7 @@ void require_files(const ComparisonOptions& options, const ComparisonInputs& inp
 
 void write_tables(const ComparisonOptions& options, const ComparisonResult& result) {
   const std::filesystem::path& folder = options.output_dir;
+  const std::unique_ptr<RunLock> lock = RunLock::wait_for(folder);  // others may write the same
   write_file_atomically(folder / "table.csv", score_table_csv(*result.table));
   write_file_atomically(folder / "comparisons.csv", method_comparisons_csv(result.comparisons));
   write_file_atomically(folder / "table.tex", result.report.latex);

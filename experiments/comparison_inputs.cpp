@@ -4,6 +4,7 @@
 
 #include "experiments/finetune_options.h"
 #include "experiments/metrics.h"
+#include "experiments/run_lock.h"
 #include "experiments/task_data.h"
 #include "nn/json_file.h"
 #include "nn/model.h"
@@ -172,6 +173,7 @@ ComparisonInputs read_comparison_inputs(const ComparisonOptions& options) {
 
 void write_comparison_inputs(const ComparisonOptions& options, const ComparisonInputs& inputs) {
   if (inputs.recorded) return;
+  const std::unique_ptr<RunLock> lock = RunLock::wait_for(options.output_dir);  // others add to it too
   json record = read_record(options);
   const json before = record;
   record["models"][model_key(options)] = inputs.model;

@@ -6,7 +6,9 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstring>
+#include <thread>
 
 #include "tensor/error.h"
 
@@ -67,6 +69,12 @@ std::unique_ptr<RunLock> RunLock::try_lock(const fs::path& run_folder) {
     }
     ::close(descriptor);
   }
+}
+
+std::unique_ptr<RunLock> RunLock::wait_for(const fs::path& folder) {
+  std::unique_ptr<RunLock> lock = try_lock(folder);
+  for (; !lock; lock = try_lock(folder)) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  return lock;
 }
 
 bool RunLock::is_locked(const fs::path& run_folder) {

@@ -77,13 +77,18 @@ void RunPool::pass_on_signal() {
 }
 
 void RunPool::poll_runs() {
-  std::erase_if(running_, [&](const std::unique_ptr<RunExecution>& execution) {
-    const std::optional<RunEnd> end = execution->poll();
-    if (!end) return false;
+  for (size_t i = 0; i < running_.size();) {
+    const std::optional<RunEnd> end = running_[i]->poll();
+    if (!end) {
+      ++i;
+      continue;
+    }
+    // Out of the list first: what is reported tells the time that those in the list still take.
+    const std::unique_ptr<RunExecution> execution = std::move(running_[i]);
+    running_.erase(running_.begin() + static_cast<int64_t>(i));
     if (*end == RunEnd::finished) report_finished(*execution);
     if (*end == RunEnd::failed) report_failed(*execution);
-    return true;
-  });
+  }
 }
 
 void RunPool::report_finished(const RunExecution& execution) {

@@ -96,7 +96,8 @@ BOOST_AUTO_TEST_CASE(finished_runs_are_never_repeated) {
 BOOST_AUTO_TEST_CASE(how_many_at_a_time_changes_no_byte) {
   BOOST_REQUIRE(compare({"--jobs", "1"}).exit_code == 0);
   const std::string other = (folder / "other").string();
-  BOOST_REQUIRE(compare({"--jobs", "4", "--num_threads", "2"}, other).exit_code == 0);
+  const Outcome parallel = compare({"--jobs", "4", "--num_threads", "2"}, other);
+  BOOST_REQUIRE_MESSAGE(parallel.exit_code == 0, parallel.err);
   BOOST_TEST(tables(output) == tables(other));
   for (const std::string& id : file_names(fs::path(output) / "runs")) {
     BOOST_TEST(read_text(fs::path(output) / "runs" / id / "predictions.jsonl") ==
