@@ -149,10 +149,6 @@ bool is_nonspacing_mark(char32_t code_point) {
   return category(code_point) == UTF8PROC_CATEGORY_MN;
 }
 
-bool is_upper_case(char32_t code_point) {
-  return category(code_point) == UTF8PROC_CATEGORY_LU;
-}
-
 int combining_class(char32_t code_point) {
   const UnicodeException* exception = find_exception(combining_class_exceptions, code_point);
   if (exception != nullptr) return static_cast<int>(exception->value);

@@ -43,8 +43,6 @@ bool is_punctuation(char32_t code_point);
 bool is_cjk_ideograph(char32_t code_point);
 /// Category Mn.
 bool is_nonspacing_mark(char32_t code_point);
-/// Category Lu.
-bool is_upper_case(char32_t code_point);
 
 /// Canonical_Combining_Class; 0 for a starter.
 int combining_class(char32_t code_point);

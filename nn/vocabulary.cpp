@@ -23,10 +23,13 @@ void check_token(std::string_view token, const std::string& file, size_t line) {
   if (line == 1 && token.starts_with("\xEF\xBB\xBF")) fail_because("found a byte order mark; remove it");
 }
 
-bool contains_upper_case(std::string_view token) {
+/// Category Lu would say too much: the official uncased vocabulary holds U+211D, an upper-case letter that
+/// has no lower-case form.
+bool changes_when_lower_cased(std::string_view token) {
   for (size_t position = 0; position < token.size();) {
     const DecodedCodePoint decoded = decode_utf8(token, position);
-    if (is_upper_case(decoded.value)) return true;
+    const CodePointSequence lower = lower_case(decoded.value);
+    if (lower.size != 1 || lower.values[0] != decoded.value) return true;
     position += decoded.num_bytes;
   }
   return false;
@@ -59,7 +62,7 @@ std::vector<std::string> read_vocabulary(const std::filesystem::path& path) {
 bool has_upper_case(std::span<const std::string> vocabulary) {
   return std::any_of(vocabulary.begin(), vocabulary.end(), [](const std::string& token) {
     const bool bracketed = token.starts_with('[') && token.ends_with(']');
-    return !bracketed && contains_upper_case(token);
+    return !bracketed && changes_when_lower_cased(token);
   });
 }
 

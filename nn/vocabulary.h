@@ -15,8 +15,8 @@ namespace normtune {
 /// are errors of kind `model` that name file and line.
 std::vector<std::string> read_vocabulary(const std::filesystem::path& path);
 
-/// True if a token other than a bracketed one ("[CLS]") has an upper-case letter: the sign of a cased
-/// vocabulary.
+/// True if a token other than a bracketed one ("[CLS]") has a letter that lower-casing changes: the sign of a
+/// cased vocabulary.
 bool has_upper_case(std::span<const std::string> vocabulary);
 
 /// The way back from a token to its id. Refers to the vocabulary; empty tokens (unused ids) are left out.

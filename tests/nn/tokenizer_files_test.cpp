@@ -83,6 +83,10 @@ BOOST_AUTO_TEST_CASE(says_what_it_assumes_about_case) {
   BOOST_REQUIRE(uncased.warnings().size() == 1U);
   BOOST_TEST(uncased.warnings()[0].find("assuming that the model is uncased") != std::string::npos);
 
+  // Upper-case letters without a lower-case form, which the official uncased vocabulary holds.
+  folder.write("vocab.txt", tiny_vocabulary + "\u211D\n##\u211D\n");
+  BOOST_TEST(Tokenizer::from_folder(folder.path()).do_lower_case());
+
   folder.write("vocab.txt", tiny_vocabulary + "\u00C9t\u00E9\n");
   const Tokenizer cased = Tokenizer::from_folder(folder.path());
   BOOST_TEST(!cased.do_lower_case());
