@@ -50,8 +50,17 @@ FileCallsGuard::~FileCallsGuard() {
   current_file_calls = previous_;
 }
 
+void require_replaceable(const std::filesystem::path& path) {
+  std::error_code unused;  // what cannot be looked at cannot be opened either, and opening says why
+  const std::filesystem::file_status found = std::filesystem::status(path, unused);
+  if (!std::filesystem::exists(found) || std::filesystem::is_regular_file(found)) return;
+  fail(ErrorKind::write, "cannot write {}: {}; expected the path of a file", path.string(),
+       std::filesystem::is_directory(found) ? "Is a directory" : "found a device, pipe or socket");
+}
+
 AtomicFile::AtomicFile(std::filesystem::path path)
     : calls_(current_file_calls ? *current_file_calls : system_file_calls()), path_(std::move(path)) {
+  require_replaceable(path_);
   temporary_path_ = path_;
   temporary_path_ += ".tmp";
   descriptor_ = calls_.open(temporary_path_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);

@@ -32,9 +32,14 @@ class FileCallsGuard {
   FileCalls* previous_;
 };
 
+/// Throws Error(ErrorKind::write) if `path` names something other than a regular file: a folder, or a device,
+/// which a rename would replace. Nothing at all may be there.
+void require_replaceable(const std::filesystem::path& path);
+
 /// A file that appears under its name whole or not at all: bytes go to `path.tmp` in the same folder, which
 /// commit() renames. Without commit() the destructor removes the temporary file and what was at `path` stays.
-/// Every failure throws Error(ErrorKind::write) naming the path and the reason.
+/// Every failure throws Error(ErrorKind::write) naming the path and the reason; so does a path that is not
+/// replaceable.
 ///
 ///   AtomicFile file("model.safetensors");
 ///   file.write(header);

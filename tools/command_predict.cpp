@@ -2,6 +2,7 @@
 
 #include "experiments/run_folder.h"
 #include "experiments/submission.h"
+#include "nn/atomic_file.h"
 #include "tools/commands.h"
 #include "tools/evaluation_input.h"
 #include "tools/model_options.h"
@@ -83,6 +84,7 @@ int run_predict(Arguments arguments) {
   fit_sequence_length(options, predict.evaluation.model, predict.evaluation.max_seq_length);
   options.require("output_dir");
   if (!predict.overwrite_output_dir) require_empty_run_folder(predict.output_dir);
+  require_replaceable(predict.logits);
 
   const Console console = predict.evaluation.common.console();
   const EvaluationInput input = load_evaluation_input(predict.evaluation, console);

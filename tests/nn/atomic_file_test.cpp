@@ -1,6 +1,7 @@
 #include "nn/atomic_file.h"
 
 #include <signal.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include <cerrno>
@@ -208,6 +209,19 @@ BOOST_AUTO_TEST_CASE(real_mistakes_name_path_and_reason) {
   write_bytes(folder / "file", "x");
   check_error(ErrorKind::write, "file/f: Not a directory",
               [&] { write_file_atomically(folder / "file/f", "x"); });
+}
+
+BOOST_AUTO_TEST_CASE(devices_and_pipes_are_not_replaced) {
+  const TemporaryFolder folder;
+  const std::filesystem::path pipe = folder / "pipe";
+  BOOST_REQUIRE(::mkfifo(pipe.c_str(), 0600) == 0);
+  std::filesystem::create_symlink(pipe, folder / "link");  // as /dev/stdout is
+  for (const char* name : {"pipe", "link"}) {
+    check_error(ErrorKind::write, std::string(name) + ": found a device, pipe or socket",
+                [&] { write_file_atomically(folder / name, "x"); });
+    BOOST_TEST(std::filesystem::is_fifo(folder / name));
+  }
+  BOOST_CHECK_NO_THROW(require_replaceable(folder / "new"));
 }
 
 BOOST_AUTO_TEST_CASE(killed_at_any_moment_the_file_is_old_or_new) {

@@ -1,4 +1,6 @@
 // evaluate, predict and submission: a model is asked about rows.
+#include <sys/stat.h>
+
 #include <boost/test/unit_test.hpp>
 #include <cmath>
 
@@ -34,7 +36,6 @@ struct EvaluateFixture {
   std::string mnli_model() const {
     return constant_model("mnli", {2, 0, 1}, {{"0", "contradiction"}, {"1", "entailment"}, {"2", "neutral"}});
   }
-
   Outcome run(const std::string& command, const std::string& model, const std::string& task,
               std::vector<std::string> options = {}) const {
     options.insert(options.begin(), {command, "--model_name_or_path", model, "--task_name", task,
@@ -113,6 +114,17 @@ BOOST_AUTO_TEST_CASE(mistakes_have_their_exit_codes) {
   BOOST_TEST(label.exit_code == 4);
   BOOST_TEST(contains(label.last_error_line(), "perhaps"));
   BOOST_TEST(contains(label.last_error_line(), "11"));  // the line
+}
+
+BOOST_AUTO_TEST_CASE(predict_replaces_no_device) {
+  const fs::path pipe = folder / "pipe";
+  BOOST_REQUIRE(::mkfifo(pipe.c_str(), 0600) == 0);
+  const Outcome predicted =
+      run("predict", rte_model(), "rte", {"--output_dir", output, "--logits", pipe.string()});
+  BOOST_TEST(predicted.exit_code == 7);
+  BOOST_TEST(contains(predicted.last_error_line(), pipe.string() + ": found a device, pipe or socket"));
+  BOOST_TEST(!fs::exists(output));  // refused before the work
+  BOOST_TEST(fs::is_fifo(pipe));
 }
 
 BOOST_AUTO_TEST_CASE(predictions_and_logits) {
@@ -198,6 +210,15 @@ std::string test_rows(int count, const std::string& prediction) {
   std::string rows = "index\tprediction\n";
   for (int i = 0; i < count; ++i) rows += std::to_string(i) + "\t" + prediction + "\n";
   return rows;
+}
+
+BOOST_AUTO_TEST_CASE(submission_replaces_no_device) {
+  write_text(fs::path(output) / "RTE.tsv", test_rows(3000, "entailment"));
+  const fs::path pipe = folder / "pipe";
+  BOOST_REQUIRE(::mkfifo(pipe.c_str(), 0600) == 0);
+  const Outcome outcome = run_normtune({"submission", "--output_file", pipe.string(), output});
+  BOOST_TEST(outcome.exit_code == 7, outcome.err);
+  BOOST_TEST(fs::is_fifo(pipe));
 }
 
 BOOST_AUTO_TEST_CASE(submission_fills_what_is_missing) {
