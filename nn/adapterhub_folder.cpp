@@ -212,7 +212,7 @@ AdapterHubDelta read_adapterhub_folder(const std::filesystem::path& folder) {
   delta.hidden_size = fields.integer("hidden_size", 1, 1'000'000'000);
   delta.model_name = fields.text_or("model_name", "");
   delta.model_class = fields.text_or("model_class", delta.model_class);
-  read_settings(JsonFields(fields.value("config"), path.string() + ": config", ErrorKind::model), delta);
+  read_settings(fields.members("config"), delta);
 
   const auto tensor_path = require_one_of(folder, {"adapter.safetensors", "pytorch_adapter.bin"});
   delta.tensors = read_tensor_file(tensor_path);

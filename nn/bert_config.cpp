@@ -75,7 +75,7 @@ void read_hyperparameters(const JsonFields& fields, const json& document, BertCo
 std::vector<std::string> read_labels(const JsonFields& fields) {
   std::vector<std::string> labels;
   if (fields.has("id2label")) {
-    const JsonFields names(fields.value("id2label"), "id2label", ErrorKind::model);
+    const JsonFields names = fields.members("id2label");
     const auto count = static_cast<int64_t>(fields.value("id2label").size());
     if (count < 1 || count > max_labels) fields.refuse("id2label", "{} labels", count);
     for (int64_t i = 0; i < count; ++i) {

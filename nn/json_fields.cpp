@@ -29,6 +29,10 @@ const nlohmann::json& JsonFields::value(const char* key) const {
   return *object_.find(key);
 }
 
+JsonFields JsonFields::members(const char* key) const {
+  return {value(key), where_ + ": " + key, kind_};
+}
+
 int64_t JsonFields::integer(const char* key, int64_t least, int64_t most) const {
   const nlohmann::json& found = value(key);
   const bool fits = found.is_number_integer() &&

@@ -20,6 +20,8 @@ class JsonFields {
 
   bool has(const char* key) const;
   const nlohmann::json& value(const char* key) const;
+  /// The members of the object under this key; messages name both sources.
+  JsonFields members(const char* key) const;
 
   int64_t integer(const char* key, int64_t least, int64_t most) const;
   double number(const char* key, double least, double most) const;
