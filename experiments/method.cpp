@@ -55,15 +55,31 @@ struct Method {
 // ---- Transforms
 // ---------------------------------------------------------------------------------------------------
 
+/// Refuses sizes that no method has use for, before memory for them is asked for.
+void require_at_most(int64_t most, const char* option, int64_t size, const char* reason) {
+  if (size <= most) return;
+  fail(ErrorKind::usage, "--{}: expected at most {} ({}), found {}", option, most, reason, size);
+}
+
+void check_adapter_size(const Bert& model, const MethodOptions& options) {
+  if (!options.adapter_size) return;
+  require_at_most(4 * model.config().intermediate_size, "adapter_size", *options.adapter_size,
+                  "4 times the model's intermediate_size");
+}
+
 void insert_houlsby(Bert& model, const MethodOptions& options, uint64_t init_seed) {
+  check_adapter_size(model, options);
   attach_adapters(model, houlsby_settings(model.config(), options), init_seed);
 }
 
 void insert_pfeiffer(Bert& model, const MethodOptions& options, uint64_t init_seed) {
+  check_adapter_size(model, options);
   attach_adapters(model, pfeiffer_settings(model.config(), options), init_seed);
 }
 
 void insert_lora(Bert& model, const MethodOptions& options, uint64_t init_seed) {
+  require_at_most(model.config().hidden_size, "lora_r", options.lora_r,
+                  "the model's hidden_size, where an update has full rank");
   attach_lora(model, lora_settings(options), init_seed);
 }
 

@@ -12,14 +12,15 @@ std::vector<std::string> method_names() {
 
 void add_adapter_options(Options& options, MethodOptions& method) {
   options.group("Adapters (houlsby, pfeiffer) and LoRA");
-  options.integer("adapter_size", method.adapter_size, at_least_1, "size of the bottleneck",
+  options.integer("adapter_size", method.adapter_size, at_least_1,
+                  "size of the bottleneck, at most 4 * intermediate_size",
                   "houlsby 64; pfeiffer hidden size / reduction factor");
   options.integer("adapter_reduction_factor", method.adapter_reduction_factor, at_least_1,
                   "hidden size / size of the bottleneck", "pfeiffer 16");
   options.choice("adapter_non_linearity", method.adapter_non_linearity, {"relu", "gelu", "swish"},
                  "of the bottleneck", "houlsby gelu; pfeiffer relu");
   options.boolean("houlsby_layernorm", method.houlsby_layernorm, "houlsby also trains all LayerNorms");
-  options.integer("lora_r", method.lora_r, at_least_1, "rank of the update");
+  options.integer("lora_r", method.lora_r, at_least_1, "rank of the update, at most hidden_size");
   options.number("lora_alpha", method.lora_alpha, above_0, "the update is scaled by alpha / r");
   options.number("lora_dropout", method.lora_dropout, from_0_below_1, "dropout on the input of A");
   options.list("lora_target_modules", method.lora_target_modules, "NAME,...",

@@ -85,6 +85,20 @@ BOOST_AUTO_TEST_CASE(published_counts_on_bert_base) {
   BOOST_TEST(count(base, options) == 1789056 + head);
 }
 
+BOOST_AUTO_TEST_CASE(sizes_beyond_all_use_are_refused_before_they_take_memory) {
+  const auto refuse = [](const MethodOptions& options, const std::string& text) {
+    Bert model(small_config(), BertHead::classification);
+    BOOST_CHECK_EXCEPTION(apply_method(model, options, 1), Error,
+                          [&](const Error& error) { return is_error(error, ErrorKind::usage, text); });
+  };
+  for (const char* method : {"houlsby", "pfeiffer"}) {
+    refuse({.method = method, .adapter_size = 100'000'000}, "--adapter_size: expected at most 80 (4 times");
+  }
+  refuse({.method = "lora", .lora_r = 13}, "--lora_r: expected at most 12 (the model's hidden_size");
+  BOOST_TEST(trained_names({.method = "houlsby", .adapter_size = 80}).size() > 0u);
+  BOOST_TEST(trained_names({.method = "lora", .lora_r = 12}).size() > 0u);
+}
+
 BOOST_AUTO_TEST_CASE(adapter_sizes) {
   // Two adapters in each of 3 blocks of hidden size 12; 7 LayerNorms.
   const auto adapters = [](int64_t size) { return 3 * 2 * (2 * 12 * size + size + 12); };
