@@ -12,6 +12,7 @@
 
 namespace normtune {
 
+namespace fs = std::filesystem;
 using nlohmann::json;
 using nlohmann::ordered_json;
 
@@ -76,6 +77,8 @@ class FinetuneRun final : public TrainingRun {
   void prepare_data();
   void check_metric() const;
   void prepare_model();
+  void check_export();
+  std::string base_model() const;
 
   const FinetuneOptions& options_;
   TaskData data_;
@@ -130,13 +133,29 @@ void FinetuneRun::check_metric() const {
   headline_score(data_.task, merge_metrics(metrics), options_.metric_for_best_model);
 }
 
+/// A delta names its base in full, so that it can be read from any working directory.
+std::string FinetuneRun::base_model() const {
+  return fs::absolute(options_.model_name_or_path).lexically_normal().string();
+}
+
+/// What cannot be exported is refused before the training, not after it.
+void FinetuneRun::check_export() {
+  if (!options_.save_unmerged) return;
+  if (model_->base_folder != model_->folder) {
+    fail(ErrorKind::usage, "--save_unmerged: expected a whole model as base, found the delta {}",
+         model_->folder.string());
+  }
+  require_peft_form(model_->bert, options_.method);
+}
+
 void FinetuneRun::prepare_model() {
   const MethodOptions& method = options_.method;
   const uint64_t init_seed = options_.init_seed.value_or(options_.seed);
   std::vector<TrainableTensor> trainable = apply_method(model_->bert, method, init_seed);
+  check_export();
   if (method.method == "houlsby") model_->adapter = houlsby_settings(model_->bert.config(), method);
   if (method.method == "pfeiffer") model_->adapter = pfeiffer_settings(model_->bert.config(), method);
-  if (model_->adapter) model_->adapter->model_name = options_.model_name_or_path.string();
+  if (model_->adapter) model_->adapter->model_name = base_model();
   optimizer_.emplace(std::move(trainable), OptimizerSettings{.kind = find_optimizer(options_.optim),
                                                              .beta1 = options_.adam_beta1,
                                                              .beta2 = options_.adam_beta2,
@@ -191,7 +210,7 @@ std::optional<ScoredEvaluation> FinetuneRun::evaluate(const EvaluationProgress& 
 /// predictions.jsonl of the final evaluation, and peft/ if it was asked for.
 void FinetuneRun::write_outputs(bool evaluated) {
   if (options_.save_unmerged) {
-    write_peft_delta(model_->bert, options_.method, options_.model_name_or_path.string(), folder() / "peft");
+    write_peft_delta(model_->bert, options_.method, base_model(), folder() / "peft");
   }
   for (size_t i = 0; evaluated && i < dev_.size(); ++i) {
     const std::string name = "predictions" + metric_suffix(dev_[i].dataset) + ".jsonl";

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "experiments/peft_export.h"
 #include "experiments/training_run.h"
 #include "nn/sha256.h"
 #include "tensor/error.h"
@@ -124,12 +125,15 @@ void check_finetune_options(const FinetuneOptions& options) {
   check_training_options(options);
   require_share_option("classifier_dropout", options.classifier_dropout);
   require_share_option("lora_dropout", options.method.lora_dropout);
-  const bool has_peft_form =
-      options.method.method == "lora" || options.method.method.starts_with("layernorm");
-  if (options.save_unmerged && !has_peft_form) {
+  if (options.save_unmerged && !has_peft_form(options.method.method)) {
     fail(ErrorKind::usage,
          "--save_unmerged: expected a method with a PEFT format (lora, layernorm...), found {}",
          options.method.method);
+  }
+  if (options.save_unmerged && options.random_init) {
+    fail(ErrorKind::usage,
+         "--save_unmerged: a delta needs the weights that it started from, and --random_init reads none; "
+         "expected one of the two");
   }
 }
 

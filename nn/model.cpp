@@ -1,6 +1,7 @@
 #include "nn/model.h"
 
 #include <algorithm>
+#include <functional>
 #include <nlohmann/json.hpp>
 
 #include "nn/adapter.h"
@@ -17,7 +18,10 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr const char* adapter_folder = "adapterhub";
+/// Word embeddings are often padded with unused rows, to a multiple of 128 at most.
+constexpr int64_t padding_multiple = 128;
 const std::vector<std::string> classifier_names = {"classifier.weight", "classifier.bias"};
+const std::vector<std::string> all_heads = {"classifier.", "cls.", "qa_outputs."};
 const std::vector<std::string> pooler_names = {"bert.pooler.dense.weight", "bert.pooler.dense.bias"};
 
 bool contains(const std::vector<std::string>& names, const std::string& name) {
@@ -51,11 +55,18 @@ void check_pooler(const StateDict& state, const LoadOptions& options) {
        state.source.string(), pooler_names[0]);
 }
 
-void check_vocabulary(const Tokenizer& tokenizer, const BertConfig& config, const fs::path& folder) {
-  if (tokenizer.vocab_size() <= config.vocab_size) return;
-  fail(ErrorKind::model,
-       "{}: the vocabulary has {} tokens, but config.json says vocab_size {}; expected at most that many",
-       folder.string(), tokenizer.vocab_size(), config.vocab_size);
+void check_vocabulary(Model& model) {
+  const int64_t num_tokens = model.tokenizer.vocab_size(), num_rows = model.bert.config().vocab_size;
+  if (num_tokens > num_rows) {
+    fail(ErrorKind::model,
+         "{}: the vocabulary has {} tokens, but config.json says vocab_size {}; expected at most that many",
+         model.folder.string(), num_tokens, num_rows);
+  }
+  if (num_rows - num_tokens >= padding_multiple) {
+    model.warnings.push_back(fmt::format(
+        "{}: the vocabulary has {} tokens, but config.json says vocab_size {}: is it the right one?",
+        model.folder.string(), num_tokens, num_rows));
+  }
 }
 
 void load_tensor(const Parameter& parameter, const Tensor& source, const fs::path& file) {
@@ -126,7 +137,7 @@ Model load_plain_model(const fs::path& folder, const LoadOptions& options) {
               .adapter = {},
               .warnings = {}};
   model.warnings = model.tokenizer.warnings();
-  check_vocabulary(model.tokenizer, config, folder);
+  check_vocabulary(model);
   if (options.random_init) {
     model.report = draw_parameters(model.bert, options.init_seed);
     model.fresh_classifier = true;
@@ -163,6 +174,14 @@ void overwrite_parameters(Model& model, const std::vector<NamedTensor>& tensors,
   }
 }
 
+/// A pooler in a delta replaces that of the base, which may have none.
+LoadOptions with_pooler_of(const std::vector<NamedTensor>& tensors, LoadOptions options) {
+  options.fresh_pooler |= std::any_of(tensors.begin(), tensors.end(), [](const NamedTensor& tensor) {
+    return tensor.name == pooler_names[0];
+  });
+  return options;
+}
+
 /// The number of classes of a delta is that of its classifier.
 LoadOptions with_labels_of(const std::vector<NamedTensor>& tensors, LoadOptions options) {
   for (const NamedTensor& tensor : tensors) {
@@ -179,7 +198,8 @@ LoadOptions with_labels_of(const std::vector<NamedTensor>& tensors, LoadOptions 
 Model load_delta_model(const fs::path& folder, const LoadOptions& options) {
   const fs::path file = folder / "adapter_config.json";
   const auto load_base = [&](const std::string& base, const std::vector<NamedTensor>& head) {
-    Model model = load_plain_model(find_base(base, folder), with_labels_of(head, options));
+    Model model =
+        load_plain_model(find_base(base, folder), with_pooler_of(head, with_labels_of(head, options)));
     model.folder = folder;
     std::erase_if(model.report.fresh, [&](const std::string& name) {
       return std::any_of(head.begin(), head.end(),
@@ -231,6 +251,24 @@ fs::path base_model_folder(const fs::path& folder) {
   return find_base(named ? config[key].get<std::string>() : "", folder);
 }
 
+void require_no_surplus(const Bert& model, const StateDict& state) {
+  const std::string own_head = model.head() == BertHead::classification ? "classifier." : "cls.";
+  const auto is_known = [&](const NamedTensor& tensor) {
+    if (model.parameters().find(tensor.name) != nullptr) return true;
+    return !tensor.name.starts_with(own_head) &&
+           std::any_of(all_heads.begin(), all_heads.end(),
+                       [&](const std::string& head) { return tensor.name.starts_with(head); });
+  };
+  const auto surplus = std::find_if_not(state.tensors.begin(), state.tensors.end(), is_known);
+  if (surplus == state.tensors.end()) return;
+  const auto count = std::count_if(surplus, state.tensors.end(), std::not_fn(is_known));
+  fail(
+      ErrorKind::model,
+      "{}: tensor '{}' is surplus ({} in all); expected only tensors of the model that config.json describes "
+      "(num_hidden_layers {})",
+      state.source.string(), surplus->name, count, model.config().num_hidden_layers);
+}
+
 LoadReport load_parameters(Bert& model, const StateDict& state, const std::vector<std::string>& replaced,
                            const std::vector<std::string>& optional_names, uint64_t init_seed) {
   LoadReport report;
@@ -255,6 +293,7 @@ LoadReport load_parameters(Bert& model, const StateDict& state, const std::vecto
          "{}: tensor '{}' is missing ({} missing in all, {} found); expected every tensor of the model",
          state.source.string(), report.missing.front(), report.missing.size(), report.loaded.size());
   }
+  require_no_surplus(model, state);
   return report;
 }
 

@@ -47,16 +47,21 @@ struct Model {
 /// Every parameter is either in the file or drawn and listed in report.fresh: a classifier that is missing or
 /// of another size, a pre-training head of which the file holds nothing, with `fresh_pooler` the pooler, with
 /// `random_init` everything. Throws Error(model) naming
-/// file and tensor for any other missing tensor, a wrong shape, a vocabulary that does not fit the word
-/// embeddings.
+/// file and tensor for any other missing tensor, a surplus tensor, a wrong shape, a vocabulary that does not
+/// fit the word embeddings.
 Model load_model(const std::filesystem::path& folder, const LoadOptions& options);
 
 /// The folder that holds config.json and the tokenizer of the model in `folder`: itself, or the base that a
 /// delta in it names. Throws Error(model) if that base is not there.
 std::filesystem::path base_model_folder(const std::filesystem::path& folder);
 
+/// Throws Error(model) naming file and tensor if `state` holds a tensor that the model has no place for. The
+/// heads of other models (cls.* of pre-training, a classifier, qa_outputs.*) may be there and are left out.
+void require_no_surplus(const Bert& model, const StateDict& state);
+
 /// Copies the tensors of `state` into the model's parameters of the same name. A name in `replaced` is not
-/// loaded but drawn from `init_seed`, as is one in `optional_names` that the state lacks.
+/// loaded but drawn from `init_seed`, as is one in `optional_names` that the state lacks. Throws Error(model)
+/// for any other missing tensor, and for a surplus one.
 LoadReport load_parameters(Bert& model, const StateDict& state, const std::vector<std::string>& replaced,
                            const std::vector<std::string>& optional_names, uint64_t init_seed);
 

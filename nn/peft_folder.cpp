@@ -34,6 +34,16 @@ bool in_modules(std::string_view path, const std::vector<std::string>& modules) 
                      [&](const std::string& module) { return ends_with_path(path, module); });
 }
 
+/// True if the module or one that holds it is an entry: "pooler" saves "bert.pooler.dense" whole.
+bool is_saved_whole(std::string_view path, const std::vector<std::string>& modules_to_save) {
+  while (!in_modules(path, modules_to_save)) {
+    const size_t dot = path.rfind('.');
+    if (dot == std::string_view::npos) return false;
+    path = path.substr(0, dot);
+  }
+  return true;
+}
+
 /// "a.old.b" -> "a.b" for the `part` ".old."; the name itself if it has no such part.
 std::string without_part(std::string_view name, std::string_view part) {
   const size_t found = name.rfind(part);
@@ -138,19 +148,40 @@ bool has_tensor(const std::vector<NamedTensor>& tensors, const std::string& name
                      [&](const NamedTensor& named) { return named.name == name; });
 }
 
-/// A module that was trained whole has weight and bias in the file.
+/// A layer that was trained whole, alone or as part of a module, has weight and bias in the file.
 void require_saved_modules(const PeftFile& file, const std::vector<std::string>& modules) {
   for (const std::string& module : modules) {
-    for (const std::string end : {".weight", ".bias"}) {
-      const bool found = std::any_of(file.tensors.begin(), file.tensors.end(), [&](const NamedTensor& named) {
-        return ends_with_path(named.name, module + end);
-      });
-      if (!found) {
-        fail(ErrorKind::model, "{}: tensor {}{}{} is missing, modules_to_save lists {}",
-             file.tensor_path.string(), prefix, printable(module), end, printable(module));
+    std::set<std::string> layers;
+    for (const NamedTensor& named : file.tensors) {
+      const std::string_view layer = module_path(named.name);
+      if (is_saved_whole(layer, {module})) layers.emplace(layer);
+    }
+    if (layers.empty()) layers.insert(module);
+    for (const std::string& layer : layers) {
+      for (const char* end : {".weight", ".bias"}) {
+        if (has_tensor(file.tensors, layer + end)) continue;
+        fail(ErrorKind::model, "{}: tensor {} is missing, modules_to_save lists {}",
+             file.tensor_path.string(), printable(std::string(prefix) + layer + end), printable(module));
       }
     }
   }
+}
+
+/// With the bias "all" the library stores the biases of a module that it saves whole three times over: under
+/// the plain name, and those of its two copies, the trained ("modules_to_save") and the original one.
+bool is_copy_of_saved_module(std::string_view name, const std::vector<std::string>& modules_to_save) {
+  for (const std::string_view copy : {".modules_to_save.", ".original_module."}) {
+    const size_t found = name.find(copy);
+    if (found != std::string_view::npos && is_saved_whole(name.substr(0, found), modules_to_save))
+      return true;
+  }
+  return false;
+}
+
+void drop_copies_of_saved_modules(PeftFile& file, const std::vector<std::string>& modules_to_save) {
+  std::erase_if(file.tensors, [&](const NamedTensor& named) {
+    return is_copy_of_saved_module(named.name, modules_to_save);
+  });
 }
 
 [[noreturn]] void surplus(const PeftFile& file, const NamedTensor& named) {
@@ -182,7 +213,7 @@ void check_lora_tensors(const PeftFile& file, const LoraDelta& delta) {
       pairs[std::string(name.substr(0, name.size() - lora_A_end.size()))].first = &named;
     } else if (name.ends_with(lora_B_end)) {
       pairs[std::string(name.substr(0, name.size() - lora_B_end.size()))].second = &named;
-    } else if (!in_modules(module_path(name), delta.modules_to_save) &&
+    } else if (!is_saved_whole(module_path(name), delta.modules_to_save) &&
                (delta.bias == "none" || !name.ends_with(".bias"))) {
       surplus(file, named);
     }
@@ -231,6 +262,7 @@ LoraDelta read_lora_folder(const std::filesystem::path& folder) {
   delta.base_model_name_or_path = fields.text_or("base_model_name_or_path", "");
 
   require_floating(file);
+  drop_copies_of_saved_modules(file, delta.modules_to_save);
   require_saved_modules(file, delta.modules_to_save);
   for (const NamedTensor& named : file.tensors) {
     delta.tensors.push_back({without_part(named.name, base_layer_part), named.tensor});
@@ -255,7 +287,8 @@ LnTuningDelta read_ln_tuning_folder(const std::filesystem::path& folder) {
   std::set<std::string> layer_norms;
   for (const NamedTensor& named : file.tensors) {
     const bool is_layer_norm = named.name.find(layer_norm_part) != std::string::npos;
-    if (!is_layer_norm && !in_modules(module_path(named.name), delta.modules_to_save)) surplus(file, named);
+    if (!is_layer_norm && !is_saved_whole(module_path(named.name), delta.modules_to_save))
+      surplus(file, named);
     delta.tensors.push_back({without_part(named.name, layer_norm_part), named.tensor});
     if (is_layer_norm) layer_norms.emplace(module_path(delta.tensors.back().name));
   }
@@ -338,7 +371,7 @@ void write_ln_tuning_folder(const std::filesystem::path& folder, const LnTuningD
   std::vector<NamedTensor> tensors = delta.tensors;
   for (NamedTensor& named : tensors) {
     const std::string module(module_path(named.name));
-    if (in_modules(module, delta.modules_to_save)) continue;
+    if (is_saved_whole(module, delta.modules_to_save)) continue;
     check(delta.targets.match(module), "write_ln_tuning_folder: {} is neither targeted nor saved whole",
           named.name);
     named.name = module + std::string(layer_norm_part) + named.name.substr(module.size() + 1);

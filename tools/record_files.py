@@ -13,6 +13,7 @@ Files in the output folder:
     global.bin               asks for a function outside the list when it is loaded
     all_types.safetensors    every dtype that safetensors knows
     ours.safetensors         what our writer must write, byte for byte
+    lora_all                 a folder of peft with all biases and the pooler, its base model, and the logits of both
     lora, ln_tuning          folders of peft; adapterhub_seq (.bin), adapterhub_double (safetensors) of adapters
 """
 
@@ -162,6 +163,27 @@ def save_peft(folder):
         (folder / name / "README.md").unlink()
 
 
+def save_peft_model(folder):
+    """LoRA with every bias and a whole pooler over a base of its own, and what peft computes with it."""
+    from peft import LoraConfig, get_peft_model
+    model = tiny_model()
+    randomize(model)
+    model.save_pretrained(folder / "base")
+    (folder / "base" / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdef"]) + "\n")
+    config = LoraConfig(r=2, lora_alpha=3, target_modules=["query", "output.dense"], task_type="SEQ_CLS", bias="all",
+                        modules_to_save=["pooler"])
+    model = get_peft_model(model, config).eval()
+    model.peft_config["default"].base_model_name_or_path = "base"
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            torch.nn.init.normal_(parameter)
+    model.save_pretrained(folder)
+    (folder / "README.md").unlink()
+    with torch.no_grad():
+        logits = model(torch.tensor([[2, 5, 9, 3]])).logits
+    save_file({"logits": logits}, folder / "expected.safetensors")
+
+
 def save_adapterhub(folder):
     import adapters
     for name, config, safe in (("seq", adapters.SeqBnConfig(reduction_factor=3), False),
@@ -211,6 +233,7 @@ def main():
     torch.save({"w": Attack()}, folder / "global.bin")
     save_safetensors(folder)
     save_peft(folder)
+    save_peft_model(folder / "lora_all")
     save_adapterhub(folder)
     copy_seeds(folder, args.seed_dir)
 

@@ -356,6 +356,70 @@ BOOST_AUTO_TEST_CASE(unmerged_deltas) {
   }
 }
 
+/// What `folder` and the `peft` folder in it load must agree: bit for bit where nothing has to be merged.
+void check_equal_models(const fs::path& folder) {
+  const Model whole = load_model(folder, {}), delta = load_model(folder / "peft", {});
+  for (const Parameter& parameter : whole.bert.parameters()) {
+    const Tensor& other = delta.bert.parameters().at(parameter.name).variable.tensor();
+    BOOST_CHECK_MESSAGE(equal_bytes(parameter.variable.tensor(), other), parameter.name);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(unmerged_deltas_hold_a_trained_pooler) {
+  const Workspace workspace;
+  for (const char* method : {"lora", "layernorm", "layernorm-all", "layernorm-gain"}) {
+    for (const bool fresh : {false, true}) {
+      FinetuneOptions options = with_method(workspace.options(fmt::format("{}-{}", method, fresh)), method);
+      options.max_steps = 2;
+      options.save_unmerged = true;
+      options.method.fresh_pooler = fresh;
+      options.method.train_pooler = fresh ? TrainPooler::automatic : TrainPooler::yes;
+      finetune(options);
+      check_equal_models(options.output_dir);
+    }
+  }
+}
+
+BOOST_AUTO_TEST_CASE(deltas_are_read_from_any_working_directory) {
+  const Workspace workspace;
+  const fs::path before = fs::current_path();
+  fs::current_path(workspace.model.parent_path());
+  FinetuneOptions options = with_method(workspace.options("run"), "layernorm");
+  options.model_name_or_path = workspace.model.filename();
+  options.max_steps = 1;
+  options.save_unmerged = true;
+  finetune(options);
+  fs::current_path(before);
+  check_equal_models(options.output_dir);
+}
+
+BOOST_AUTO_TEST_CASE(what_cannot_be_exported_is_refused_before_the_training) {
+  const Workspace workspace;
+  const auto refuse = [&](const char* method, const char* train_params, const char* named) {
+    FinetuneOptions options = with_method(workspace.options("run"), method);
+    options.save_unmerged = true;
+    options.method.train_params = train_params;
+    check_error(ErrorKind::usage, {"--save_unmerged", named, "--train_params"}, [&] { finetune(options); });
+    BOOST_CHECK(is_empty_run_folder(options.output_dir));
+  };
+  refuse("lora", "*lora_*,*LayerNorm*", "bert.embeddings.LayerNorm.weight");
+  refuse("layernorm", "*.output.LayerNorm.*,*query.weight",
+         "bert.encoder.layer.0.attention.self.query.weight");
+  FinetuneOptions options = with_method(workspace.options("part"), "layernorm-all");
+  options.save_unmerged = true;
+  options.method.train_params = "*.1.output.LayerNorm.*,*pooler.dense.bias";  // has its place
+  options.max_steps = 2;
+  finetune(options);
+  check_equal_models(options.output_dir);
+
+  options.random_init = true;
+  options.output_dir = workspace.folder / "random";
+  check_error(ErrorKind::usage, {"--save_unmerged", "--random_init"}, [&] { finetune(options); });
+  options.random_init = false;
+  options.model_name_or_path = workspace.folder / "part" / "peft";
+  check_error(ErrorKind::usage, {"--save_unmerged", "delta"}, [&] { finetune(options); });
+}
+
 BOOST_AUTO_TEST_CASE(adapters_go_to_their_folder) {
   const Workspace workspace;
   const FinetuneOptions options = with_method(workspace.options("run"), "houlsby");

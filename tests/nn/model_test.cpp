@@ -7,6 +7,7 @@
 #include "nn/initialization.h"
 #include "nn/lora.h"
 #include "nn/peft_folder.h"
+#include "nn/tensor_file.h"
 #include "tests/file_helpers.h"
 #include "tests/nn/tensor_helpers.h"
 
@@ -145,6 +146,37 @@ BOOST_AUTO_TEST_CASE(missing_and_malformed_tensors_are_named) {
   }
 }
 
+BOOST_AUTO_TEST_CASE(surplus_tensors_are_named) {
+  const Tensor row = Tensor::zeros({8}, DType::float32);
+  for (const std::string name : {"bert.foo", "bert.encoder.layer.9.output.dense.bias", "foo",
+                                 "classifier.dense.weight", "bert.pooler.dense.scale"}) {
+    ModelFolder source;
+    source.tensors().push_back({name, row});
+    source.write();
+    check_fails(source.path(), {}, ErrorKind::model,
+                "model.safetensors: tensor '" + name + "' is surplus (1 in all)");
+  }
+  ModelFolder source;  // weights of more layers than config.json says
+  std::string one_layer = config_json;
+  one_layer.replace(one_layer.find("\"num_hidden_layers\": 2"), 22, "\"num_hidden_layers\": 1");
+  source.folder().write("m/config.json", one_layer);
+  check_fails(source.path(), {}, ErrorKind::model, "is surplus (16 in all)");
+}
+
+BOOST_AUTO_TEST_CASE(heads_of_other_models_are_left_out_and_told) {
+  ModelFolder source;
+  for (const char* name : {"cls.predictions.transform.dense.bias", "cls.foo", "qa_outputs.bias"}) {
+    source.tensors().push_back({name, Tensor::zeros({8}, DType::float32)});
+  }
+  source.tensors().push_back({"bert.embeddings.position_ids", Tensor::zeros({1, 8}, DType::int64)});
+  source.write();
+  BOOST_TEST(load_model(source.path(), {}).report.surplus.size() == 3u);
+  check_fails(source.path(), {.head = BertHead::pretraining}, ErrorKind::model, "cls.");
+  for (const char* name : {"cls.predictions.transform.dense.bias", "cls.foo"}) source.erase(name);
+  const Model pretraining = load_model(source.path(), {.head = BertHead::pretraining});
+  BOOST_TEST(pretraining.report.surplus.size() == 3u);  // the classifier and qa_outputs.bias
+}
+
 BOOST_AUTO_TEST_CASE(a_missing_pooler_is_drawn_only_when_asked_for) {
   ModelFolder source;
   source.erase("bert.pooler.dense.weight");
@@ -159,6 +191,19 @@ BOOST_AUTO_TEST_CASE(a_vocabulary_larger_than_the_embedding_is_refused) {
   ModelFolder source;
   source.folder().write("m/vocab.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\nb\nc\nd\ne\nf\ng\nh\n");
   check_fails(source.path(), {}, ErrorKind::model, "13 tokens");
+}
+
+BOOST_AUTO_TEST_CASE(a_vocabulary_far_smaller_than_the_embedding_is_told) {
+  const auto warnings_with = [](int64_t vocab_size) {
+    std::string config = config_json;
+    config.replace(config.find("\"vocab_size\": 12"), 16, fmt::format("\"vocab_size\": {}", vocab_size));
+    const std::vector<std::string> warnings = load_model(ModelFolder(config).path(), {}).warnings;
+    return std::count_if(warnings.begin(), warnings.end(), [](const std::string& warning) {
+      return warning.find("the vocabulary has 12 tokens") != std::string::npos;
+    });
+  };
+  BOOST_TEST(warnings_with(128) == 0);  // padded
+  BOOST_TEST(warnings_with(140) == 1);
 }
 
 BOOST_AUTO_TEST_CASE(random_init_needs_no_weights) {
@@ -242,6 +287,40 @@ BOOST_AUTO_TEST_CASE(low_rank_updates_are_merged_on_saving_and_load_from_a_peft_
   const StateDict written = read_state_dict(source.folder() / "merged");
   const std::string frozen = "bert.encoder.layer.0.attention.self.key.weight";
   BOOST_TEST(normtune::testing::equal_bits(*written.find(frozen), source.find(frozen).tensor));
+}
+
+BOOST_AUTO_TEST_CASE(a_trained_pooler_loads_from_a_peft_folder) {
+  ModelFolder source;
+  Model model = load_model(source.path(), {});
+  LoraDelta settings{.r = 2, .base_model_name_or_path = source.path().string()};
+  attach_lora(model.bert, settings, 4);
+  LoraDelta delta = extract_lora(model.bert, settings);
+  delta.modules_to_save.push_back("pooler");
+  for (const std::string name : {"bert.pooler.dense.weight", "bert.pooler.dense.bias"}) {
+    const Tensor tensor = model.bert.parameters().at(name).variable.tensor();
+    fill_normal(tensor, name, 8, 0.5);
+    delta.tensors.push_back({name, tensor});
+  }
+  write_lora_folder(source.folder() / "peft", delta);
+  BOOST_TEST(logits(load_model(source.folder() / "peft", {})) == logits(model),
+             boost::test_tools::per_element());
+  source.erase("bert.pooler.dense.weight");  // as a masked-language model is saved
+  source.erase("bert.pooler.dense.bias");
+  const Model over_bare = load_model(source.folder() / "peft", {});
+  BOOST_TEST(logits(over_bare) == logits(model), boost::test_tools::per_element());
+  BOOST_TEST(over_bare.report.fresh.empty());
+}
+
+BOOST_AUTO_TEST_CASE(a_peft_folder_with_every_bias_gives_the_librarys_logits) {
+  const fs::path folder = normtune::testing::recorded("formats/lora_all");
+  const std::vector<int32_t> ids = {2, 5, 9, 3}, types = {0, 0, 0, 0};
+  const std::vector<TokenizedExample> examples = {{ids, types, 0}};
+  const std::vector<float> expected =
+      read_tensor_file(folder / "expected.safetensors")[0].tensor.to_vector<float>();
+  const std::vector<float> found =
+      load_model(folder, {}).bert.classify(pack(examples), {}).tensor().to_vector<float>();
+  BOOST_REQUIRE_EQUAL(found.size(), expected.size());
+  for (size_t i = 0; i < found.size(); ++i) BOOST_CHECK_LE(std::abs(found[i] - expected[i]), 5e-5);
 }
 
 BOOST_AUTO_TEST_CASE(a_delta_whose_base_is_not_there_says_so) {

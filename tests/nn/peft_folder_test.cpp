@@ -220,7 +220,7 @@ BOOST_AUTO_TEST_CASE(incomplete_or_surplus_tensors_are_refused) {
   refuse(query + ".lora_B.weight", {}, "tensor 'base_model.model." + query + ".lora_B.weight' is missing");
   refuse(query + ".lora_A.weight", {}, "tensor 'base_model.model." + query + ".lora_A.weight' is missing");
   refuse("classifier.bias", {},
-         "tensor base_model.model.'classifier'.bias is missing, modules_to_save lists 'classifier'");
+         "tensor 'base_model.model.classifier.bias' is missing, modules_to_save lists 'classifier'");
   refuse(query + ".lora_A.weight", counting({3, 8}),
          "tensor '" + query + ".lora_A.weight': expected [r, in], found shape [3, 8] (r is 2");
   refuse(query + ".lora_B.weight", counting({8}),
@@ -238,6 +238,43 @@ BOOST_AUTO_TEST_CASE(incomplete_or_surplus_tensors_are_refused) {
   copy.set("target_modules", {"query", "value"});
   copy.set("bias", "none");
   copy.check_refused("belongs to no module that adapter_config.json names");
+}
+
+BOOST_AUTO_TEST_CASE(a_module_is_saved_with_all_that_it_holds) {
+  const std::vector<NamedTensor> pooler = {{"bert.pooler.dense.bias", counting({8})},
+                                           {"bert.pooler.dense.weight", counting({8, 8})}};
+  const auto add_pooler = [&](auto delta) {
+    delta.modules_to_save.push_back("pooler");
+    delta.tensors.insert(delta.tensors.end(), pooler.begin(), pooler.end());
+    return delta;
+  };
+  const TemporaryFolder folder;
+  write_lora_folder(folder / "lora", add_pooler(read_lora_folder(recorded("formats/lora"))));
+  write_ln_tuning_folder(folder / "ln", add_pooler(read_ln_tuning_folder(recorded("formats/ln_tuning"))));
+  for (const std::vector<NamedTensor>& tensors :
+       {read_lora_folder(folder / "lora").tensors, read_ln_tuning_folder(folder / "ln").tensors}) {
+    for (const NamedTensor& expected : pooler) {
+      const Tensor* found = find(tensors, expected.name);
+      BOOST_CHECK(found != nullptr && equal_bits(*found, expected.tensor));
+    }
+  }
+
+  const LoraCopy copy;
+  copy.set("modules_to_save", {"classifier", "pooler"});
+  copy.check_refused("tensor 'base_model.model.pooler.weight' is missing, modules_to_save lists 'pooler'");
+  copy.replace("base_model.model.bert.pooler.dense.weight", counting({8, 8}));
+  copy.check_refused("tensor 'base_model.model.bert.pooler.dense.bias' is missing");
+}
+
+BOOST_AUTO_TEST_CASE(the_librarys_copies_of_a_saved_module_are_left_out) {
+  const LoraDelta delta = read_lora_folder(recorded("formats/lora_all"));
+  BOOST_TEST(delta.bias == "all");
+  BOOST_TEST(delta.modules_to_save == (std::vector<std::string>{"pooler", "classifier"}));
+  // 6 modules of A and B; 18 biases of embeddings, blocks and pooler; the pooler's weight; the classifier
+  BOOST_TEST(delta.tensors.size() == 12u + 18 + 1 + 2);
+  const LoraCopy copy;
+  copy.replace("base_model.model.bert.pooler.original_module.dense.weight", counting({8, 8}));
+  copy.check_refused("tensor 'bert.pooler.original_module.dense.weight' belongs to no module");
 }
 
 BOOST_AUTO_TEST_CASE(targets_match_whole_segments) {
