@@ -89,6 +89,7 @@ ComparisonResult compare(ComparisonOptions options, const ProgressOutput& progre
     result.interrupted_by = InterruptGuard::signal();
     if (result.interrupted_by != 0) return result;
     if (!result.costs.empty()) {
+      const std::unique_ptr<RunLock> lock = RunLock::wait_for(options.output_dir);
       write_file_atomically(options.output_dir / "costs.csv", method_costs_csv(result.costs));
     }
   }
