@@ -5,8 +5,6 @@
 namespace normtune::pocket {
 namespace {
 
-constexpr int percent_negated_opinions = 2;
-
 std::string copula(bool past, bool plural) {
   if (past) return plural ? "were" : "was";
   return plural ? "are" : "is";
@@ -105,29 +103,20 @@ NounPhrase draw_thing(PocketRandom& random, Vocabulary vocabulary) {
   return thing;
 }
 
-/// "it is very good" and "they are not bad"
+/// "they are very good"
 Words opinion_by_adjective(PocketRandom& random, bool positive, bool plural) {
-  const bool negated = random.chance(percent_negated_opinions);
   Words words = {plural ? "they" : "it", copula(false, plural)};
-  if (negated) words.push_back(random.pick({"not", "never", "hardly"}));
-  const PolarityWord word = draw_adjective_of(random, Vocabulary::all, positive != negated);
   if (random.chance(25)) words.push_back(random.pick({"very", "really"}));
-  words.push_back(polarity_adjective(word));
+  words.push_back(polarity_adjective(draw_adjective_of(random, Vocabulary::all, positive)));
   return words;
 }
 
-/// "the teachers love it" and "the teacher does not hate it"
+/// "the teachers love it"
 Words opinion_by_verb(PocketRandom& random, bool positive, bool plural) {
   const NounPhrase judge = draw_noun_phrase(random, draw_human(random, Vocabulary::all));
-  const bool negated = random.chance(percent_negated_opinions);
   Words words = noun_phrase_words(judge);
-  const PolarityWord attitude = draw_attitude(random, positive != negated);
-  if (negated) {
-    append(words, {judge.plural ? "do" : "does", "not", attitude_verb(attitude)});
-  } else {
-    words.push_back(judge.plural ? attitude_verb(attitude) : with_s(attitude_verb(attitude)));
-  }
-  words.push_back(plural ? "them" : "it");
+  const std::string verb = attitude_verb(draw_attitude(random, positive));
+  append(words, {judge.plural ? verb : with_s(verb), plural ? "them" : "it"});
   return words;
 }
 
@@ -137,10 +126,9 @@ std::string evaluation_sentence(const Evaluation& evaluation) {
   return sentence(evaluation_words(evaluation));
 }
 
-Evaluation draw_evaluation(PocketRandom& random, Vocabulary vocabulary, bool positive) {
+Evaluation draw_evaluation(PocketRandom& random, Vocabulary vocabulary, bool positive, int percent_negated) {
   Evaluation evaluation;
   evaluation.form = draw_form(random, vocabulary);
-  const int percent_negated = vocabulary == Vocabulary::all ? 4 : 50;
   evaluation.negated = evaluation.form != EvaluationForm::contrast && random.chance(percent_negated);
   evaluation.denied = evaluation.form == EvaluationForm::truth && random.chance(percent_negated);
   const bool turned = evaluation.negated != evaluation.denied;

@@ -34,13 +34,13 @@ struct Evaluation {
 
 std::string evaluation_sentence(const Evaluation& evaluation);
 
-/// An evaluation of this polarity. Half of the tasks' sentences are negated, so that no word tells their
-/// polarity; of the corpus' (vocabulary `all`) one in 25, and half of their adjectives are anchors: what an
+/// An evaluation of this polarity. `percent_negated` of those that can be are negated: of the tasks' half, so
+/// that no word tells their polarity. Half of the corpus' adjectives (vocabulary `all`) are anchors: what an
 /// adjective means shows in its company.
-Evaluation draw_evaluation(PocketRandom& random, Vocabulary vocabulary, bool positive);
+Evaluation draw_evaluation(PocketRandom& random, Vocabulary vocabulary, bool positive, int percent_negated);
 
-/// What somebody adds about the same thing, with the same or the other opinion: "The teacher does not hate
-/// it." or "So it is very good."
+/// What somebody adds about the same thing, with the same or the other opinion: "The teachers love it."
+/// or "So it is very good."
 std::string draw_opinion(PocketRandom& random, bool positive, bool plural);
 
 /// "The pie is lovely and good and superb.": one polarity, said three times, once by an anchor.

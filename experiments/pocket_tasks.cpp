@@ -35,7 +35,8 @@ Example acceptability(PocketRandom& random, Vocabulary vocabulary, int32_t label
 }
 
 Example sentiment(PocketRandom& random, Vocabulary vocabulary, int32_t label) {
-  return {.sentence1 = evaluation_sentence(draw_evaluation(random, vocabulary, label == 1)), .label = label};
+  return {.sentence1 = evaluation_sentence(draw_evaluation(random, vocabulary, label == 1, 50)),
+          .label = label};
 }
 
 /// The slots in which a paraphrase takes another word: each with the same chance, at least one.
@@ -49,19 +50,30 @@ std::vector<Slot> draw_slots(PocketRandom& random) {
   return slots;
 }
 
-/// Paraphrase. Both classes replace equally many words; where the meaning changes, one of the new words has
-/// another sense, or the roles are swapped.
+/// Lets the event have happened or not.
+void draw_past(PocketRandom& random, Event& event) {
+  event.tense = random.chance(50) ? Tense::past : Tense::negated_past;
+}
+
+void deny(Event& event) {
+  event.tense = event.tense == Tense::past ? Tense::negated_past : Tense::past;
+}
+
+/// Paraphrase. Both classes replace equally many words; where the meaning changes, one of the two sentences
+/// is negated, one of the new words has another sense, or the roles are swapped.
 Example paraphrase(PocketRandom& random, Vocabulary vocabulary, int32_t label) {
-  const bool roles = random.chance(15);
-  const Event first = roles ? draw_animate_event(random, vocabulary) : draw_event(random, vocabulary);
+  enum { negation, sense, roles };
+  const int difference = random.weighted({45, 40, 15});
+  Event first = difference == roles ? draw_animate_event(random, vocabulary) : draw_event(random, vocabulary);
+  if (difference == negation) draw_past(random, first);
   Event second = first;
   const std::vector<Slot> slots = draw_slots(random);
   const int changed = random.below(static_cast<int>(slots.size()));
   for (const Slot slot : slots) use_synonym(second, slot);
-  if (label == 0 && roles) {
-    swap_roles(second);
-  } else if (label == 0) {
-    change_sense(random, vocabulary, second, slots[static_cast<size_t>(changed)]);
+  if (label == 0) {
+    if (difference == negation) deny(second);
+    if (difference == sense) change_sense(random, vocabulary, second, slots[static_cast<size_t>(changed)]);
+    if (difference == roles) swap_roles(second);
   }
   std::string text = event_sentence(first, draw_construction(random, vocabulary));
   return {.sentence1 = std::move(text),
@@ -70,9 +82,12 @@ Example paraphrase(PocketRandom& random, Vocabulary vocabulary, int32_t label) {
 }
 
 /// Similarity: of the four slots a number drawn from 0 to 4 keep their sense, most of them in another word.
+/// In every fourth pair one sentence is negated and the other is not.
 Example graded_similarity(PocketRandom& random, Vocabulary vocabulary) {
-  const Event first = draw_event(random, vocabulary);
+  Event first = draw_event(random, vocabulary);
+  draw_past(random, first);
   Event second = first;
+  if (random.chance(30)) deny(second);
   int kept = random.below(static_cast<int>(all_slots.size()) + 1);
   int left = static_cast<int>(all_slots.size());
   for (const Slot slot : all_slots) {
@@ -115,7 +130,8 @@ double similarity(const Event& first, const Event& second) {
       sum += 0.5;
     }
   }
-  return 5 * sum / static_cast<double>(all_slots.size());
+  const bool contradict = (first.tense == Tense::negated_past) != (second.tense == Tense::negated_past);
+  return (contradict ? 0.5 : 1.0) * 5 * sum / static_cast<double>(all_slots.size());
 }
 
 Example draw_row(PocketRandom& random, const std::string& task_name, Vocabulary vocabulary, int32_t label) {

@@ -28,7 +28,8 @@ std::vector<Dataset> draw_pocket_task(const std::string& task_name, uint64_t see
 namespace pocket {
 
 /// How much two events say the same, from 0 to 5: the mean over the four slots of 1 for the same sense, 0.5
-/// for nouns of one category, else 0.
+/// for nouns of one category, else 0; half of it if one says that something happened and the other that it
+/// did not.
 double similarity(const Event& first, const Event& second);
 
 /// One row of a task. `label` is the class that the row shall have; the similarity task takes no notice.

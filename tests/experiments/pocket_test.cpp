@@ -208,6 +208,9 @@ BOOST_AUTO_TEST_CASE(similarity_is_graded_by_derivation) {
   BOOST_TEST(similarity(event, other) == 5 * 2.5 / 4);
   other.verb = follow;
   BOOST_TEST(similarity(event, other) == 5 * 1.5 / 4);
+  other.tense = Tense::negated_past;  // it did not happen
+  BOOST_TEST(similarity(event, other) == 2.5 * 1.5 / 4);
+  BOOST_TEST(similarity(other, other) == 5.0);
 }
 
 BOOST_AUTO_TEST_CASE(changes_keep_or_leave_the_category) {
@@ -350,7 +353,7 @@ BOOST_AUTO_TEST_CASE(about_half_of_the_pairs_are_wrong) {
     single += example.text_pair.empty();
     BOOST_TEST((!example.wrong_pair || !example.text_pair.empty()));
   }
-  BOOST_TEST((single > 140 && single < 280), single);
+  BOOST_TEST((single > 250 && single < 420), single);
   BOOST_TEST((wrong > 2500 && wrong < 2850), wrong);
 }
 
@@ -431,7 +434,7 @@ BOOST_AUTO_TEST_CASE(scores_spread_from_0_to_5) {
   const double mean = sum / static_cast<double>(train.examples.size());
   BOOST_TEST(lowest == 0.0);
   BOOST_TEST(highest == 5.0);
-  BOOST_TEST((mean > 2.5 && mean < 3.5), mean);
+  BOOST_TEST((mean > 2.0 && mean < 3.0), mean);
 }
 
 BOOST_AUTO_TEST_CASE(no_row_occurs_twice) {
@@ -500,7 +503,7 @@ BOOST_AUTO_TEST_CASE(files_are_read_back_without_a_warning) {
         BOOST_TEST(read.examples[i].sentence1 == split.examples[i].sentence1);
         BOOST_TEST((read.examples[i].sentence2 == split.examples[i].sentence2));
         BOOST_TEST(read.examples[i].label == split.examples[i].label);
-        BOOST_TEST(std::abs(read.examples[i].target - split.examples[i].target) <= 5e-4);
+        BOOST_TEST(std::abs(read.examples[i].target - split.examples[i].target) <= 5.1e-4);
         BOOST_TEST(read.examples[i].idx == static_cast<int64_t>(i));
       }
     }
@@ -521,7 +524,7 @@ BOOST_AUTO_TEST_CASE(files_have_the_same_bytes_everywhere) {
     }
   }
   // The grammar's version in PocketCorpus::identity() changes whenever this does.
-  BOOST_TEST(sha256(content) == "dac2220d95bbe9a050328dda130fa9f631bfc510af855b85444424f911349a83");
+  BOOST_TEST(sha256(content) == "152957f24eee4c0c4e21322e90389444e595b4808dee91cf243e260879ba3b51");
 }
 
 BOOST_AUTO_TEST_CASE(the_corpus_file_holds_right_pairs_apart) {
