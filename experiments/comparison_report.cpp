@@ -144,6 +144,24 @@ std::vector<std::string> baseline_sources(std::span<const Baseline> baselines) {
   return lines;
 }
 
+/// How far full fine-tuning is from the best baseline of each task; empty if nothing can be compared.
+std::string baseline_sentence(const ScoreTable& table, std::span<const Baseline> baselines) {
+  if (std::find(table.rows.begin(), table.rows.end(), "full") == table.rows.end()) return "";
+  std::vector<std::string> distances;
+  for (const std::string& task : table.tasks) {
+    std::optional<double> best;
+    for (const std::string& name : baseline_names(baselines)) {
+      const std::optional<double> score = baseline_score(baselines, name, task, table);
+      if (task != "average" && score && (!best || *score > *best)) best = score;
+    }
+    const std::optional<double> mean = table.cell("full", task).summary.mean;
+    if (best && mean) distances.push_back(fmt::format("{:+.2f} on {}", 100 * (*mean - *best), task));
+  }
+  if (distances.empty()) return "";
+  return fmt::format("full against the best score that was not run here, in points: {}.",
+                     fmt::join(distances, ", "));
+}
+
 // ---- Notes
 
 std::string metrics_note(const ScoreTable& table) {
@@ -246,7 +264,10 @@ ComparisonReport make_comparison_report(const ScoreTable& table,
                                         const std::vector<MethodComparison>& comparisons,
                                         std::span<const Baseline> baselines) {
   const TableRows plain = table_rows(table, false), marked = table_rows(table, true);
-  const std::vector<std::string> below = notes(table), sentences = describe_comparisons(comparisons);
+  const std::vector<std::string> below = notes(table);
+  std::vector<std::string> sentences = describe_comparisons(comparisons);
+  if (const std::string sentence = baseline_sentence(table, baselines); !sentence.empty())
+    sentences.push_back(sentence);
   ComparisonReport report{.text = format_table(plain) + "\n" + joined(below, ""),
                           .markdown = markdown_table(marked) + "\n" + joined(below, "- "),
                           .latex = latex_comment(below) + latex_table(marked)};

@@ -77,6 +77,7 @@ void compare_weights(const StateDict& state, const Bert& bert, LoadReport& repor
   for (const NamedTensor& tensor : state.tensors) {
     if (bert.parameters().find(tensor.name) == nullptr) report.surplus.push_back(tensor.name);
   }
+  require_no_surplus(bert, state);
 }
 
 Json tensor_list(const Bert& bert, const std::vector<TrainableTensor>& trainable) {

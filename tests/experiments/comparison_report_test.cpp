@@ -66,6 +66,10 @@ BOOST_AUTO_TEST_CASE(markdown_to_the_byte) {
 
 - bag of words: counts; counts with overlap
 - majority: by definition
+
+## What the table shows
+
+- full against the best score that was not run here, in points: +50.00 on cola, +12.50 on stsb.
 )");
 }
 

@@ -127,6 +127,13 @@ BOOST_AUTO_TEST_CASE(weights_that_do_not_fit_are_errors) {
   });
   BOOST_TEST(missing.exit_code == 3);
   BOOST_TEST(contains(missing.last_error_line(), "bert.encoder.layer.2."));
+  const Outcome surplus = outcome_after([&] {
+    nlohmann::json config = tiny_config();
+    config["num_hidden_layers"] = 1;
+    write_text(folder / "config.json", config.dump());
+  });
+  BOOST_TEST(surplus.exit_code == 3);
+  BOOST_TEST(contains(surplus.last_error_line(), "bert.encoder.layer.1."));
 }
 
 BOOST_AUTO_TEST_CASE(a_missing_or_malformed_configuration_is_an_error) {
