@@ -50,16 +50,9 @@ void check_rows(const ComparisonOptions& options) {
   }
   for (const std::string& row : options.rows) check_method_name(method_of_row(row));
   check_unique(options.rows, "methods");
-  for (const auto& [name, rates] : options.learning_rates) {
-    check_method_name(method_of_row(name));
-    const bool used = std::any_of(options.rows.begin(), options.rows.end(), [&](const std::string& row) {
-      return row == name || method_of_row(row) == name;
-    });
-    if (!used) {
-      fail(ErrorKind::usage, "--learning_rates {}=...: expected a method of --methods {}", printable(name),
-           fmt::join(options.rows, ","));
-    }
-  }
+  // Rates of methods that are not compared are no mistake: a configuration file may serve several
+  // comparisons.
+  for (const auto& [name, rates] : options.learning_rates) check_method_name(method_of_row(name));
 }
 
 void check_tasks(ComparisonOptions& options) {

@@ -58,6 +58,7 @@ Vocabulary make_vocabulary(const PretrainOptions& options, const PretrainingCorp
 nlohmann::json config_json(const PretrainOptions& options, size_t vocab_size) {
   return {{"architectures", {"BertForPreTraining"}},
           {"attention_probs_dropout_prob", options.attention_probs_dropout_prob.value_or(0.1)},
+          {"classifier_dropout", nullptr},
           {"hidden_act", "gelu"},
           {"hidden_dropout_prob", options.hidden_dropout_prob.value_or(0.1)},
           {"hidden_size", options.hidden_size},

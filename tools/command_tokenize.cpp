@@ -84,8 +84,8 @@ class LineReader {
 InputText split_pair(const std::string& line, int64_t line_number) {
   const int64_t tabs = std::count(line.begin(), line.end(), '\t');
   if (tabs != 1) {
-    fail(ErrorKind::data, "{}, line {}: expected two texts with one TAB between them, found {} TABs", input_name,
-         line_number, tabs);
+    fail(ErrorKind::data, "{}, line {}: expected two texts with one TAB between them, found {} TABs",
+         input_name, line_number, tabs);
   }
   const size_t tab = line.find('\t');
   return {line.substr(0, tab), line.substr(tab + 1)};

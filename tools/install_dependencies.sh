@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that building and testing need; does nothing where all are there.
+#   --with-figures    also what draws figures
 set -euo pipefail
 
 packages=(g++ cmake ninja-build pkg-config libfmt-dev libboost-test-dev libboost-math-dev
   nlohmann-json3-dev libcli11-dev libtomlplusplus-dev libutf8proc-dev libzip-dev libcsv-dev libssl-dev zlib1g-dev)
+[ "${1:-}" = --with-figures ] && packages+=(python3-matplotlib)
 
 missing=()
 for package in "${packages[@]}"; do
