@@ -18,7 +18,7 @@ try:
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
-    from matplotlib.ticker import FuncFormatter, NullFormatter
+    from matplotlib.ticker import EngFormatter, NullFormatter
 except ImportError:
     sys.exit("plot_comparison: error: matplotlib is missing; install the Debian package python3-matplotlib")
 
@@ -85,7 +85,7 @@ def draw_panel(axes, rows, baselines, metric):
     for style, row in zip(("--", ":", "-."), baselines):
         handles[row["method"]] = axes.axhline(float(row["score"]), linestyle=style, color="#888888", linewidth=1.2)
     axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))  # 1k, 10k, 1M
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.margins(x=0.12, y=0.12)
     axes.grid(True, color="#DDDDDD", linewidth=0.6)
@@ -98,7 +98,8 @@ def draw(rows, baselines, title):
     tasks = ordered_tasks(rows)
     columns = min(3, len(tasks))
     lines = math.ceil(len(tasks) / columns)
-    figure, grid = plt.subplots(lines, columns, figsize=(3.6 * columns, 3.0 * lines + 1.3), squeeze=False)
+    figure, grid = plt.subplots(lines, columns, figsize=(3.6 * columns, 2.8 * lines + 1.1), squeeze=False,
+                                sharex=True)
     legend = {}
     for axes, task in zip(grid.flat, tasks):
         task_rows = [row for row in rows if row["task"] == task]
@@ -111,7 +112,7 @@ def draw(rows, baselines, title):
         axes.set_xlabel("trainable parameters")
     figure.suptitle(title)
     figure.legend(legend.values(), legend.keys(), loc="lower center", ncol=5, frameon=False)
-    figure.tight_layout(rect=(0, 0.03 + 0.035 * math.ceil(len(legend) / 5), 1, 1))
+    figure.tight_layout(rect=(0, 0.035 * math.ceil(len(legend) / 5), 1, 1))
     return figure
 
 

@@ -52,8 +52,9 @@ pretrain_model() {
   [ -z "$control" ] || wait "$control" || true
 }
 
+# Debian's matplotlib belongs to Debian's Python, whatever other Python the user's PATH has.
 draw_figure() {
-  python3 tools/plot_comparison.py "$out/comparison/table.csv" --baselines "$out/pocket/bag_of_words.csv"
+  /usr/bin/python3 tools/plot_comparison.py "$out/comparison/table.csv" --baselines "$out/pocket/bag_of_words.csv"
 }
 
 say "1/6 Debian packages"
