@@ -72,7 +72,7 @@ draw_figure
 
 cat <<END
 
-Done in $((SECONDS - started)) s. A small BERT was pre-trained before your eyes and fine-tuned by every method; the table above says
+Done in $((SECONDS - started)) s. A small BERT was pre-trained on a small English and fine-tuned by every method; the table above says
 what moving some of its parameters is worth.
   $out/comparison/table.md          the table and what it shows (also table.csv, table.tex, costs.csv)
   $out/comparison/score_by_parameters.png   the figure (also .svg)
