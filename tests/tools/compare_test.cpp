@@ -324,7 +324,7 @@ BOOST_AUTO_TEST_CASE(mistakes_have_their_exit_codes) {
   fails_with(2, {"--seeds", "1,x"}, "--seeds: expected integers");
   fails_with(2, {"--learning_rates", "full=fast"}, "--learning_rates: expected METHOD=RATE");
   fails_with(2, {"--learning_rates", "1e-3"}, "--learning_rates: expected METHOD=RATE");
-  fails_with(2, {"--learning_rates", "lora=1e-3"}, "lora");
+  fails_with(2, {"--learning_rates", "lorra=1e-3"}, "lora");
   fails_with(2, {"--shard", "2"}, "--shard: expected I/N");
   fails_with(2, {"--shard", "3/2"}, "--shard");
   fails_with(2, {"--jobs", "0"}, "--jobs");
