@@ -32,7 +32,7 @@ generate_tasks() {
   "$normtune" pocket --seed 1 --bag_of_words --output_dir "$out/pocket"
 }
 
-comparison=("$normtune" compare --config tools/pocket_comparison.toml --glue_dir "$out/pocket/glue" --output_dir "$out/comparison")
+comparison=("$normtune" compare --config experiments/pocket_comparison.toml --glue_dir "$out/pocket/glue" --output_dir "$out/comparison")
 
 # The control needs no trained weights: it runs on the second core while the model is pre-trained. What it does not
 # finish by then, the comparison does.
