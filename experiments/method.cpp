@@ -213,11 +213,17 @@ const Method& find_method(std::string_view name) {
 // ---- Selection
 // ----------------------------------------------------------------------------------------------------
 
+/// Whether every method trains the pooler as part of the head: where it is asked for, or new and not frozen.
+bool pooler_in_head(const MethodOptions& options) {
+  return options.train_pooler == TrainPooler::yes ||
+         (options.fresh_pooler && options.train_pooler == TrainPooler::automatic);
+}
+
 /// Whether the pooler is decided by --train_pooler rather than by the method: all methods but full, bitfit,
 /// random and mask freeze it unless told otherwise.
 bool selects_parameter(const Method& method, const MethodOptions& options, const Parameter& parameter) {
   if (is_pooler(parameter)) {
-    if (options.fresh_pooler || options.train_pooler == TrainPooler::yes) return true;
+    if (pooler_in_head(options)) return true;
     if (options.train_pooler == TrainPooler::no) return false;
   }
   if (method.description.name == "houlsby" && options.houlsby_layernorm && is_layer_norm(parameter))
@@ -250,12 +256,10 @@ Selection select(const Bert& model, const Method& method, const MethodOptions& o
   return selection;
 }
 
-/// The head moves whole, and so does the pooler where it is new or asked for; --train_pooler false freezes
-/// it.
+/// The head moves whole, and so does the pooler where it belongs to it; --train_pooler false freezes it.
 void add_head(const Bert& model, const MethodOptions& options, Selection& selection) {
   for (const Parameter& parameter : model.parameters()) {
-    const bool pooler_in_head = options.fresh_pooler || options.train_pooler == TrainPooler::yes;
-    if (is_head(parameter) || (is_pooler(parameter) && pooler_in_head)) {
+    if (is_head(parameter) || (is_pooler(parameter) && pooler_in_head(options))) {
       selection.whole.insert(parameter.name);
       selection.elements.erase(parameter.name);
     } else if (is_pooler(parameter) && options.train_pooler == TrainPooler::no) {

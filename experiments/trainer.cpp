@@ -159,6 +159,7 @@ bool Trainer::evaluate() {
     if (value.is_number_float() && !key.ends_with("_per_second") && key != "eval_runtime")
       text += fmt::format(" {} {:.4g}", key, value.get<double>());
   }
+  show_progress("");  // no longer evaluating
   progress_->message(text);
   if (settings_.keep_best) note_score(evaluation->score);
   return true;

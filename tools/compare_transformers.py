@@ -10,7 +10,8 @@ scores   with dropout and shuffling no two runs are equal; trains every method w
          by Welch's t-test (Holm's correction over methods) whether the dev accuracies differ from those of normtune's
          runs (the folder `runs/` of `normtune compare`). A seed that is already in the output file is not trained again.
 
-Task: rte. docs/results.md has the values of the options.
+Task: rte. With --train_pooler both sides train the pooler beside the head, whatever the method. docs/results.md has the
+values of the options.
 """
 
 import argparse
@@ -68,6 +69,10 @@ def load(folder, dropout):
 def train(model, tokenizer, rows, method, args, learning_rate, generator=None):
     """Trains the model in place; returns the loss of every update."""
     model = prepare(model, method).train()
+    if args.train_pooler:
+        for name, parameter in model.named_parameters():
+            if "pooler.dense." in name:
+                parameter.requires_grad_(True)
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=0.0)
     updates = args.epochs * -(-len(rows) // args.batch)
@@ -110,7 +115,7 @@ def normtune_losses(args, start, method, output_dir):
          "--per_device_train_batch_size", str(args.batch), "--warmup_ratio", str(args.warmup_ratio),
          "--shuffle", "false", "--hidden_dropout_prob", "0", "--attention_probs_dropout_prob", "0",
          "--classifier_dropout", "0", "--logging_steps", "1", "--eval_strategy", "no", "--save_strategy", "no",
-         "--max_eval_samples", "8", "--num_threads", str(args.threads), "--quiet", "--output_dir", output_dir],
+         "--train_pooler", "true" if args.train_pooler else "auto", "--max_eval_samples", "8", "--num_threads", str(args.threads), "--quiet", "--output_dir", output_dir],
         check=True, stdout=subprocess.DEVNULL)
     with open(pathlib.Path(output_dir) / "metrics.jsonl", encoding="utf-8") as file:
         lines = [json.loads(line) for line in file]
@@ -229,6 +234,7 @@ def parse_arguments():
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--max_steps", type=int, default=-1)
+    parser.add_argument("--train_pooler", action="store_true")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--warmup_ratio", type=float, default=0.1)
     parser.add_argument("--threads", type=int, default=os.cpu_count())

@@ -150,6 +150,8 @@ BOOST_AUTO_TEST_CASE(the_pooler_follows_train_pooler) {
   BOOST_TEST(with("bitfit", TrainPooler::yes) - with("bitfit", TrainPooler::automatic) == 12 * 12);
   BOOST_TEST(count(small_config(), MethodOptions{.method = "layernorm", .fresh_pooler = true}) ==
              3 * 24 + head + pooler);
+  const MethodOptions frozen{.method = "layernorm", .train_pooler = TrainPooler::no, .fresh_pooler = true};
+  BOOST_TEST(count(small_config(), frozen) == 3 * 24 + head);
 }
 
 BOOST_AUTO_TEST_CASE(random_draws_k_different_elements_from_its_scope) {
