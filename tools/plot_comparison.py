@@ -13,39 +13,10 @@ import math
 import os
 import sys
 
-try:
-    import matplotlib
+import figure_style  # first: it says what to do where matplotlib is missing
+from figure_style import plt
+from matplotlib.ticker import EngFormatter, NullFormatter
 
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-    from matplotlib.ticker import EngFormatter, NullFormatter
-except ImportError:
-    sys.exit("plot_comparison: error: matplotlib is missing; install the Debian package python3-matplotlib")
-
-# Okabe and Ito's colours, which colour-blind readers tell apart; shapes tell the methods apart in print.
-STYLES = {
-    "full": ("#000000", "o"),
-    "layernorm": ("#D55E00", "s"),
-    "layernorm-attention": ("#D55E00", "<"),
-    "layernorm-all": ("#D55E00", ">"),
-    "layernorm-bias": ("#D55E00", "v"),
-    "layernorm-gain": ("#D55E00", "^"),
-    "bitfit": ("#0072B2", "D"),
-    "lora": ("#009E73", "^"),
-    "houlsby": ("#CC79A7", "P"),
-    "pfeiffer": ("#CC79A7", "X"),
-    "random": ("#56B4E9", "v"),
-    "mask": ("#56B4E9", "*"),
-    "head": ("#E69F00", "p"),
-}
-METRICS = {
-    "matthews_correlation": "Matthews correlation",
-    "accuracy": "accuracy",
-    "f1": "F1",
-    "pearson": "Pearson correlation",
-    "spearmanr": "Spearman correlation",
-    "mean": "mean score",
-}
 AVERAGE = "average"
 
 
@@ -70,7 +41,7 @@ def draw_point(axes, row):
     if mean is None:
         return None
     method, _, start = row["method"].partition("@")
-    colour, marker = STYLES.get(method, ("#666666", "h"))
+    colour, marker = figure_style.METHOD_STYLES.get(method, (figure_style.GREY, "h"))
     return axes.errorbar(
         float(row["trainable_parameters"]), mean, yerr=number(row["sd"]) or 0.0, fmt=marker, color=colour,
         markerfacecolor="white" if start else colour, markersize=8, capsize=3, linewidth=1.2)
@@ -83,14 +54,14 @@ def draw_panel(axes, rows, baselines, metric):
         if handle is not None:
             handles[row["method"]] = handle
     for style, row in zip(("--", ":", "-."), baselines):
-        handles[row["method"]] = axes.axhline(float(row["score"]), linestyle=style, color="#888888", linewidth=1.2)
+        handles[row["method"]] = axes.axhline(float(row["score"]), linestyle=style, color=figure_style.GREY,
+                                                linewidth=1.2)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))  # 1k, 10k, 1M
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.margins(x=0.12, y=0.12)
-    axes.grid(True, color="#DDDDDD", linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.set_ylabel(METRICS.get(metric, metric))
+    figure_style.draw_grid(axes)
+    axes.set_ylabel(figure_style.METRIC_NAMES.get(metric, metric))
     return handles
 
 
@@ -132,10 +103,7 @@ def main():
         sys.exit(f"plot_comparison: error: {arguments.table} has no rows")
     baselines = read_rows(arguments.baselines) if arguments.baselines else []
     figure = draw(rows, baselines, arguments.title or caption(rows))
-    stem = os.path.join(os.path.dirname(arguments.table), "score_by_parameters")
-    for extension in ("svg", "png"):
-        figure.savefig(f"{stem}.{extension}", dpi=150, metadata={"Date": None} if extension == "svg" else None)
-        print(f"{stem}.{extension}")
+    figure_style.save(figure, os.path.join(os.path.dirname(arguments.table), "score_by_parameters"))
 
 
 if __name__ == "__main__":
