@@ -13,6 +13,7 @@ class ActivationLinearBackward : public Node {
   explicit ActivationLinearBackward(Activation kind) : kind_(kind) {}
   std::string_view name() const override { return "activation_linear"; }
   std::vector<Tensor*> saved_tensors() override { return {&input, &weight}; }
+  bool reduces_rows(size_t i) const override { return i > 0; }
 
   std::vector<Tensor> backward(Tensor grad_output) override {
     Backend& backend = grad_output.backend();
@@ -21,18 +22,14 @@ class ActivationLinearBackward : public Node {
     if (needs_input_grad(0) || needs_input_grad(1)) buffer = Tensor::empty_like(input);
     if (needs_input_grad(1)) {
       backend.activation_forward(kind_, input, buffer);
-      grads[1] = Tensor::empty({grad_output.size(1), input.size(1)}, input.dtype(), input.device());
-      backend.matmul({.a = grad_output, .transpose_a = true, .b = buffer, .c = grads[1]});
+      grads[1] = reduction().weight_gradient(grad_output, buffer);
     }
     if (needs_input_grad(0)) {
       backend.matmul({.a = grad_output, .b = weight, .c = buffer});
       backend.activation_backward(kind_, input, buffer, buffer);
       grads[0] = std::move(buffer);
     }
-    if (needs_input_grad(2)) {
-      grads[2] = Tensor::empty({grad_output.size(1)}, grad_output.dtype(), grad_output.device());
-      backend.column_sums({.input = grad_output, .output = grads[2]});
-    }
+    if (needs_input_grad(2)) grads[2] = reduction().bias_gradient(grad_output, grad_output);
     return grads;
   }
 

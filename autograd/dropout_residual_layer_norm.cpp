@@ -18,6 +18,7 @@ class DropoutResidualLayerNormBackward : public Node {
     saved.push_back(&mask.positions);
     return saved;
   }
+  bool reduces_rows(size_t i) const override { return i > 1; }
 
   std::vector<Tensor> backward(Tensor grad_output) override {
     const bool needs_input = needs_input_grad(0), needs_residual = needs_input_grad(1);
@@ -29,7 +30,7 @@ class DropoutResidualLayerNormBackward : public Node {
       grads[0] = needs_residual && !shared ? Tensor::empty_like(grad_output) : overwritable(grad_output);
     normalization.backward(
         grad_output, mask, needs_input ? &grads[0] : nullptr, needs_residual && !shared ? &grads[1] : nullptr,
-        needs_input_grad(2) ? &grads[2] : nullptr, needs_input_grad(3) ? &grads[3] : nullptr);
+        needs_input_grad(2) ? &grads[2] : nullptr, needs_input_grad(3) ? &grads[3] : nullptr, reduction());
     if (shared) grads[1] = grads[0];
     return grads;
   }

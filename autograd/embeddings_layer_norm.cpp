@@ -23,6 +23,7 @@ class EmbeddingsLayerNormBackward : public Node {
     saved.push_back(&mask.positions);
     return saved;
   }
+  bool reduces_rows(size_t) const override { return true; }
 
   /// Inputs in the order tables, weight, bias.
   std::vector<Tensor> backward(Tensor grad_output) override {
@@ -37,14 +38,10 @@ class EmbeddingsLayerNormBackward : public Node {
     }
     normalization.backward(grad_output, DropoutMask{}, needs_sum ? &grad_sum : nullptr, nullptr,
                            needs_input_grad(num_tables) ? &grads[num_tables] : nullptr,
-                           needs_input_grad(num_tables + 1) ? &grads[num_tables + 1] : nullptr);
+                           needs_input_grad(num_tables + 1) ? &grads[num_tables + 1] : nullptr, reduction());
     for (size_t i = 0; i < num_tables; ++i) {
       if (!needs_input_grad(i)) continue;
-      grads[i] = Tensor::empty(table_shapes[i], grad_sum.dtype(), grad_sum.device());
-      backend.scatter_add_rows({.grad_output = grad_sum,
-                                .index = ids[i],
-                                .grad_input = grads[i],
-                                .skip_index = i == 0 ? padding_idx : -1});
+      grads[i] = reduction().table_gradient(grad_sum, ids[i], table_shapes[i], i == 0 ? padding_idx : -1);
     }
     return grads;
   }

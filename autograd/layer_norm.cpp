@@ -12,6 +12,7 @@ class LayerNormBackward : public Node {
  public:
   std::string_view name() const override { return "layer_norm"; }
   std::vector<Tensor*> saved_tensors() override { return normalization.saved_tensors(); }
+  bool reduces_rows(size_t i) const override { return i > 0; }
 
   std::vector<Tensor> backward(Tensor grad_output) override {
     const Shape shape = grad_output.shape();
@@ -20,7 +21,7 @@ class LayerNormBackward : public Node {
     if (needs_input_grad(0)) grads[0] = overwritable(grad_output);
     normalization.backward(grad_output, DropoutMask{}, needs_input_grad(0) ? &grads[0] : nullptr, nullptr,
                            needs_input_grad(1) ? &grads[1] : nullptr,
-                           needs_input_grad(2) ? &grads[2] : nullptr);
+                           needs_input_grad(2) ? &grads[2] : nullptr, reduction());
     if (needs_input_grad(0)) grads[0] = grads[0].reshape(shape);
     return grads;
   }

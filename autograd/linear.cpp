@@ -49,6 +49,7 @@ class LinearBackward : public Node {
     for (Tensor& weight : weights) saved.push_back(&weight);
     return saved;
   }
+  bool reduces_rows(size_t i) const override { return i > 0; }
 
   /// Inputs in the order input, weights, biases.
   std::vector<Tensor> backward(Tensor grad_output) override {
@@ -58,9 +59,9 @@ class LinearBackward : public Node {
     for (size_t i = 0; i < num_weights; ++i) {
       const int64_t end = column + out_features_[i];
       const MatrixRef grad_columns = MatrixRef(grad_output).columns(column, end);
-      if (needs_input_grad(1 + i)) grads[1 + i] = weight_gradient(grad_columns);
+      if (needs_input_grad(1 + i)) grads[1 + i] = reduction().weight_gradient(grad_columns, input);
       if (needs_input_grad(1 + num_weights + i)) {
-        grads[1 + num_weights + i] = bias_gradient(grad_output, grad_columns);
+        grads[1 + num_weights + i] = reduction().bias_gradient(grad_output, grad_columns);
       }
       column = end;
     }
@@ -72,18 +73,6 @@ class LinearBackward : public Node {
   std::vector<Tensor> weights;  // if the input does
 
  private:
-  Tensor weight_gradient(const MatrixRef& grad_columns) const {
-    Tensor grad = Tensor::empty({grad_columns.cols, input.size(1)}, input.dtype(), input.device());
-    input.backend().matmul({.a = grad_columns, .transpose_a = true, .b = input, .c = grad});
-    return grad;
-  }
-
-  static Tensor bias_gradient(const Tensor& grad_output, const MatrixRef& grad_columns) {
-    Tensor grad = Tensor::empty({grad_columns.cols}, grad_output.dtype(), grad_output.device());
-    grad_output.backend().column_sums({.input = grad_columns, .output = grad});
-    return grad;
-  }
-
   Tensor input_gradient(const Tensor& grad_output) const {
     Backend& backend = grad_output.backend();
     Tensor grad =

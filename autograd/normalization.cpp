@@ -33,7 +33,14 @@ void Normalization::forward(const Tensor& input, const Tensor* residual, const D
 }
 
 void Normalization::backward(const Tensor& grad_output, const DropoutMask& mask, const Tensor* grad_input,
-                             const Tensor* grad_residual, Tensor* grad_weight, Tensor* grad_bias) const {
+                             const Tensor* grad_residual, Tensor* grad_weight, Tensor* grad_bias,
+                             const GradientReduction& reduction) const {
+  if (reduction.squares_examples()) {  // before grad_input, which may overwrite grad_output
+    if (grad_weight) *grad_weight = reduction.squared_gain_gradient(grad_output, normalized_);
+    if (grad_bias) *grad_bias = reduction.bias_gradient(grad_output, grad_output);
+    if (!grad_input && !grad_residual) return;
+    grad_weight = grad_bias = nullptr;
+  }
   for (Tensor* grad : {grad_weight, grad_bias}) {
     if (grad) *grad = Tensor::empty({grad_output.size(1)}, grad_output.dtype(), grad_output.device());
   }

@@ -26,9 +26,10 @@ class Normalization {
                const Variable& bias, double eps, bool keep, const Tensor& output);
 
   /// Computes the gradients whose address is given. grad_input and grad_residual are allocated by the caller
-  /// (either may be grad_output), grad_weight and grad_bias here.
+  /// (either may be grad_output), grad_weight and grad_bias here, as `reduction` says.
   void backward(const Tensor& grad_output, const DropoutMask& mask, const Tensor* grad_input,
-                const Tensor* grad_residual, Tensor* grad_weight, Tensor* grad_bias) const;
+                const Tensor* grad_residual, Tensor* grad_weight, Tensor* grad_bias,
+                const GradientReduction& reduction) const;
 
   std::vector<Tensor*> saved_tensors() { return {&normalized_, &rstd_, &weight_}; }
 

@@ -30,6 +30,8 @@ Tensor add_gradients(Tensor a, Tensor b) {
 /// complete: the users of a value are always recorded after it.
 class Tape {
  public:
+  explicit Tape(const GradientReduction& reduction) : reduction_(reduction) {}
+
   /// Connects `node` to its inputs and wraps its output.
   static Variable attach(Tensor output, std::shared_ptr<Node> node, std::span<const Variable> inputs) {
     for (const Variable& input : inputs) {
@@ -96,7 +98,26 @@ class Tape {
     }
   }
 
+  /// Squares can only go from an op that makes them to a leaf that gets nothing else: neither can a gradient
+  /// be propagated from a square, nor is the square of a sum the sum of squares.
+  void check_squares(const Node& node, const std::vector<std::shared_ptr<AutogradMeta>>& inputs) {
+    for (size_t i = 0; i < inputs.size(); ++i) {
+      if (!inputs[i] || !inputs[i]->requires_grad) continue;
+      const bool is_leaf = !inputs[i]->grad_fn;
+      if (is_leaf != node.reduces_rows(i)) {
+        throw std::logic_error(
+            fmt::format("backward_squares: {} has no squared gradients of single examples for input {}{}",
+                        node.name(), i, is_leaf ? "" : ", which is not a leaf"));
+      }
+      if (is_leaf && !squared_leaves_.insert(inputs[i].get()).second) {
+        throw std::logic_error(fmt::format("backward_squares: input {} of {} is used twice", i, node.name()));
+      }
+    }
+  }
+
   void run(Node& node, Tensor grad_output) {
+    if (reduction_.squares_examples()) check_squares(node, node.inputs_);
+    node.reduction_ = &reduction_;
     std::vector<Tensor> grad_inputs = node.backward(std::move(grad_output));
     node.consumed_ = true;
     for (Tensor* saved : node.saved_tensors()) *saved = Tensor();
@@ -110,6 +131,8 @@ class Tape {
     }
   }
 
+  const GradientReduction& reduction_;
+  std::unordered_set<const AutogradMeta*> squared_leaves_;
   std::map<uint64_t, Pending, std::greater<>> pending_;  // by sequence number, the latest node first
 };
 
@@ -118,10 +141,20 @@ Node::~Node() {
 }
 
 void Variable::backward() const {
+  play_tape(GradientReduction());
+}
+
+void Variable::backward_squares(const Tensor& cu_seqlens) const {
+  check(cu_seqlens.defined() && cu_seqlens.dtype() == DType::int32 && cu_seqlens.shape().rank() == 1,
+        "backward_squares: expected cu_seqlens [batch + 1] of int32");
+  play_tape(GradientReduction(cu_seqlens));
+}
+
+void Variable::play_tape(const GradientReduction& reduction) const {
   check(defined() && tensor().numel() == 1, "backward: expected a variable with one element, found {}",
         defined() ? fmt::format("shape {}", shape()) : "an undefined one");
   if (!requires_grad()) throw std::logic_error("backward: no input of this variable requires a gradient");
-  Tape tape;
+  Tape tape(reduction);
   tape.deliver(meta(), Tensor::full(shape(), 1.0, dtype(), device()));
   tape.play();
 }

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "autograd/gradient_reduction.h"
 #include "tensor/backend.h"
 #include "tensor/tensor.h"
 
@@ -60,10 +61,18 @@ class Variable {
   /// Fills grad() of every leaf that requires it with d this / d leaf, adding to what is there. The variable
   /// has one element. Saved tensors are released on the way: a second backward() throws std::logic_error.
   void backward() const;
+  /// The squared gradients of single examples, in one pass: for this = sum over e of f_e, where f_e depends
+  /// on the rows of example e alone, adds  sum over e of (d f_e / d leaf)^2  (element by element) to grad()
+  /// of every leaf that requires it. Examples own rows as in GradientReduction. Throws std::logic_error for a
+  /// leaf whose op cannot do this (it takes linear layers, layer norms and embeddings; not matmul, hence no
+  /// low-rank update), or that is used twice (tied weights).
+  void backward_squares(const Tensor& cu_seqlens) const;
 
   const std::shared_ptr<AutogradMeta>& meta() const { return impl_->meta; }
 
  private:
+  void play_tape(const GradientReduction& reduction) const;
+
   friend class Tape;
   struct Impl {
     Tensor value;
@@ -89,9 +98,15 @@ class Node {
   /// The members that hold what this node keeps for backward(). The engine clears them afterwards.
   virtual std::vector<Tensor*> saved_tensors() = 0;
 
+  /// Input i is a parameter that all rows share, and backward() takes its gradient from reduction().
+  virtual bool reduces_rows(size_t /*input*/) const { return false; }
+
   bool needs_input_grad(size_t i) const { return inputs_[i] && inputs_[i]->requires_grad; }
 
  protected:
+  /// What backward() is to make of the rows of a batch.
+  const GradientReduction& reduction() const { return *reduction_; }
+
   /// grad_output itself where nobody else uses it, otherwise a new tensor like it: the place for a gradient
   /// whose kernel may write over grad_output.
   static Tensor overwritable(const Tensor& grad_output) {
@@ -101,6 +116,7 @@ class Node {
  private:
   friend class Tape;
   std::vector<std::shared_ptr<AutogradMeta>> inputs_;  // null for inputs that require no gradient
+  const GradientReduction* reduction_ = nullptr;       // while backward() runs
   uint64_t sequence_number_ = 0;
   bool consumed_ = false;  // backward() has run, the saved tensors are gone
 };

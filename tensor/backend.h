@@ -142,6 +142,43 @@ class Backend {
   /// output = sum of all elements, in a fixed order.
   virtual void sum(const Tensor& input, const Tensor& output /* [] */) = 0;
 
+  // ---- Squared gradients of single examples
+  // --------------------------------------------------------------------
+  // Example e owns the rows [cu_seqlens[e], cu_seqlens[e + 1]) of a batch. Each kernel here does for every
+  // example alone what a kernel above does for the whole batch, and adds up the squares of the results.
+  // cu_seqlens: [batch + 1] int32. Sums have a fixed order.
+
+  /// output[j] = sum over e of (sum over the rows i of e of input[i, j] * factor[i, j])^2: of a bias, or with
+  /// `factor` of a LayerNorm's gain.
+  struct SquaredColumnSums {
+    MatrixRef input;       // [num_rows, columns]
+    const Tensor* factor;  // [num_rows, columns], or null for 1
+    const Tensor& cu_seqlens;
+    const Tensor& output;  // [columns]
+  };
+  virtual void squared_column_sums(const SquaredColumnSums& args) = 0;
+
+  /// output = sum over e of (a_e^T b_e)^2, a_e and b_e being the rows of e: of a linear layer's weight. Where
+  /// every example has one row that is (a * a)^T (b * b), a single product.
+  struct SquaredProducts {
+    MatrixRef a;  // [num_rows, m]
+    MatrixRef b;  // [num_rows, n]
+    const Tensor& cu_seqlens;
+    const Tensor& output;  // [m, n]
+  };
+  virtual void squared_products(const SquaredProducts& args) = 0;
+
+  /// grad_input[v, :] = sum over e of (sum of the rows grad_output[i, :] of e with index[i] == v)^2: of an
+  /// embedding table. Rows with index == skip_index contribute nothing.
+  struct SquaredScatterAddRows {
+    const Tensor& grad_output;  // [num_rows, columns]
+    const Tensor& index;        // [num_rows] int32
+    const Tensor& cu_seqlens;
+    const Tensor& grad_input;  // [num_input_rows, columns]
+    int64_t skip_index = -1;
+  };
+  virtual void squared_scatter_add_rows(const SquaredScatterAddRows& args) = 0;
+
   // ---- Rows
   // -----------------------------------------------------------------------------------------------------
   virtual void softmax_forward(const Tensor& input, const Tensor& output) = 0;  // over the last dimension

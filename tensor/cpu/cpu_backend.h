@@ -38,6 +38,10 @@ class CpuBackend final : public Backend {
   void column_sums(const ColumnSums& args) override;
   void sum(const Tensor& input, const Tensor& output) override;
 
+  void squared_column_sums(const SquaredColumnSums& args) override;
+  void squared_products(const SquaredProducts& args) override;
+  void squared_scatter_add_rows(const SquaredScatterAddRows& args) override;
+
   void softmax_forward(const Tensor& input, const Tensor& output) override;
   void softmax_backward(const Tensor& output, const Tensor& grad_output, const Tensor& grad_input) override;
   void layer_norm_forward(const LayerNormForward& args) override;

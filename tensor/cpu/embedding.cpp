@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cstring>
 #include <numeric>
+#include <span>
 #include <vector>
 
 #include "tensor/cpu/cpu_backend.h"
@@ -18,26 +19,67 @@ std::vector<int32_t> rows_sorted_by_index(const int32_t* index, int64_t num_rows
   return order;
 }
 
-/// Each thread adds all rows of an index: no two threads meet in a row of grad_input.
-template <typename T>
-void scatter_add(const Backend::ScatterAddRows& args) {
-  const int64_t num_rows = args.index.numel();
-  const int64_t columns = args.grad_input.shape().back();
-  const int32_t* index = args.index.data<int32_t>();
-  const T* grad_output = args.grad_output.data<T>();
-  T* grad_input = args.grad_input.data<T>();
+/// Calls body(rows) with the rows of each index in ascending order, spread over the threads: no two threads
+/// meet in an index.
+template <typename Body>
+void for_each_index(const Tensor& index_tensor, int64_t columns, const Body& body) {
+  const int64_t num_rows = index_tensor.numel();
+  const int32_t* index = index_tensor.data<int32_t>();
   const std::vector<int32_t> order = rows_sorted_by_index(index, num_rows);
-  const auto& loops = vector::loops<T>();
   parallel_pieces(num_rows, rows_per_piece(columns), [&](int64_t begin, int64_t end) {
     const auto index_at = [&](int64_t i) { return index[order[static_cast<size_t>(i)]]; };
     // A run of equal indices belongs to the piece in which it begins.
     while (begin < end && begin > 0 && index_at(begin) == index_at(begin - 1)) ++begin;
-    if (begin == end) return;
-    while (end < num_rows && index_at(end) == index_at(end - 1)) ++end;
-    for (int64_t i = begin; i < end; ++i) {
-      if (index_at(i) == args.skip_index) continue;
-      T* row = grad_input + index_at(i) * columns;
-      loops.add(row, grad_output + order[static_cast<size_t>(i)] * columns, row, columns);
+    while (begin < end) {
+      int64_t run_end = begin + 1;
+      while (run_end < num_rows && index_at(run_end) == index_at(begin)) ++run_end;
+      body(std::span(order).subspan(static_cast<size_t>(begin), static_cast<size_t>(run_end - begin)));
+      begin = run_end;
+    }
+  });
+}
+
+template <typename T>
+void scatter_add(const Backend::ScatterAddRows& args) {
+  const int64_t columns = args.grad_input.shape().back();
+  const int32_t* index = args.index.data<int32_t>();
+  const T* grad_output = args.grad_output.data<T>();
+  const auto& loops = vector::loops<T>();
+  for_each_index(args.index, columns, [&](std::span<const int32_t> rows) {
+    if (index[rows.front()] == args.skip_index) return;
+    T* sum = args.grad_input.data<T>() + index[rows.front()] * columns;
+    for (const int32_t row : rows) loops.add(sum, grad_output + row * columns, sum, columns);
+  });
+}
+
+/// The example that owns each row.
+std::vector<int32_t> examples_of_rows(const Tensor& cu_seqlens, int64_t num_rows) {
+  const int32_t* bounds = cu_seqlens.data<int32_t>();
+  std::vector<int32_t> examples(static_cast<size_t>(num_rows));
+  for (int32_t e = 0; e + 1 < cu_seqlens.numel(); ++e) {
+    std::fill(examples.begin() + bounds[e], examples.begin() + bounds[e + 1], e);
+  }
+  return examples;
+}
+
+/// The rows of an index ascend, so those of an example stand side by side.
+template <typename T>
+void squared_scatter_add(const Backend::SquaredScatterAddRows& args) {
+  const int64_t columns = args.grad_input.shape().back();
+  const int32_t* index = args.index.data<int32_t>();
+  const T* grad_output = args.grad_output.data<T>();
+  const std::vector<int32_t> example = examples_of_rows(args.cu_seqlens, args.index.numel());
+  const auto example_of = [&](int32_t row) { return example[static_cast<size_t>(row)]; };
+  const auto& loops = vector::loops<T>();
+  for_each_index(args.index, columns, [&](std::span<const int32_t> rows) {
+    if (index[rows.front()] == args.skip_index) return;
+    T* squares = args.grad_input.data<T>() + index[rows.front()] * columns;
+    std::vector<T> sum(static_cast<size_t>(columns));
+    for (size_t i = 0; i < rows.size(); ++i) {
+      loops.add(sum.data(), grad_output + rows[i] * columns, sum.data(), columns);
+      if (i + 1 < rows.size() && example_of(rows[i + 1]) == example_of(rows[i])) continue;
+      loops.add_squares(sum.data(), squares, columns);
+      std::fill(sum.begin(), sum.end(), T(0));
     }
   });
 }
@@ -60,6 +102,11 @@ void CpuBackend::gather_rows(const GatherRows& args) {
 void CpuBackend::scatter_add_rows(const ScatterAddRows& args) {
   fill(args.grad_input, 0);
   dispatch_floating(args.grad_input.dtype(), [&]<typename T>() { scatter_add<T>(args); });
+}
+
+void CpuBackend::squared_scatter_add_rows(const SquaredScatterAddRows& args) {
+  fill(args.grad_input, 0);
+  dispatch_floating(args.grad_input.dtype(), [&]<typename T>() { squared_scatter_add<T>(args); });
 }
 
 }  // namespace normtune

@@ -25,6 +25,12 @@ void add_scaled(const T* input, T factor, T* output, int64_t n) {
 }
 
 template <typename T>
+void add_squares(const T* input, T* output, int64_t n) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) output[i] += input[i] * input[i];
+}
+
+template <typename T>
 double sum(const T* input, int64_t n) {
   double total = 0;
 #pragma omp simd reduction(+ : total)

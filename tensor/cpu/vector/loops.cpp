@@ -45,6 +45,7 @@ constexpr Loops<T> make_table() {
   table.multiply = multiply<T>;
   table.scale = scale<T>;
   table.add_scaled = add_scaled<T>;
+  table.add_squares = add_squares<T>;
   table.activation_forward[0] = activation_forward<Relu, T>;
   table.activation_forward[1] = activation_forward<Gelu, T>;
   table.activation_forward[2] = activation_forward<GeluTanh, T>;

@@ -54,6 +54,7 @@ struct Loops {
   void (*multiply)(const T* a, const T* b, T* output, int64_t n);
   void (*scale)(const T* input, T factor, T* output, int64_t n);
   void (*add_scaled)(const T* input, T factor, T* output, int64_t n);  // output += factor * input
+  void (*add_squares)(const T* input, T* output, int64_t n);           // output += input^2
 
   void (*activation_forward[num_activations])(const T* input, T* output, int64_t n);
   void (*activation_backward[num_activations])(const T* input, const T* grad_output, T* grad_input,
