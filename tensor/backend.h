@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "tensor/adamw_factors.h"
 #include "tensor/allocator.h"
 #include "tensor/philox.h"
 #include "tensor/tensor.h"
@@ -318,6 +319,9 @@ class Backend {
   /// Measures what the device can do at best, with the threads in use; takes about a second.
   virtual MachineRoof measure_roof(DType dtype) = 0;
 };
+
+/// What adamw_step does to every element, in the one form that kernels know.
+AdamWFactors adamw_factors(const Backend::AdamWStep& args);
 
 /// The backend of a device. Throws Error(usage) if this build or machine has none.
 Backend& backend_of(Device device);

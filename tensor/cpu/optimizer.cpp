@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <cmath>
 
 #include "tensor/cpu/cpu_backend.h"
 #include "tensor/cpu/parallel.h"
@@ -7,37 +6,6 @@
 
 namespace normtune {
 namespace {
-
-/// Writes the three rules in the one form that the inner loop knows.
-vector::AdamWFactors adamw_factors(const Backend::AdamWStep& args) {
-  vector::AdamWFactors factors{.beta1 = args.beta1,
-                               .beta2 = args.beta2,
-                               .eps = args.eps,
-                               .gradient_scale = args.gradient_scale,
-                               .step_size = args.lr,
-                               .root_scale = 1,
-                               .decay_before = 1,
-                               .decay_after = 1};
-  const auto step = static_cast<double>(args.step);
-  const double correction1 = 1 - std::pow(args.beta1, step);
-  const double root_correction2 = std::sqrt(1 - std::pow(args.beta2, step));
-  const double decay = 1 - args.lr * args.weight_decay;
-  switch (args.variant) {
-    case AdamWVariant::torch:
-      factors.decay_before = decay;
-      factors.step_size = args.lr / correction1;
-      factors.root_scale = 1 / root_correction2;
-      break;
-    case AdamWVariant::hf:
-      factors.step_size = args.lr * root_correction2 / correction1;
-      factors.decay_after = decay;
-      break;
-    case AdamWVariant::bert:
-      factors.decay_after = decay;
-      break;
-  }
-  return factors;
-}
 
 constexpr int64_t gathered_elements = 512;
 
@@ -75,7 +43,7 @@ void update_elements(const Tensor& parameter, const Tensor& gradient, const Tens
 }  // namespace
 
 void CpuBackend::adamw_step(const AdamWStep& args) {
-  const vector::AdamWFactors factors = adamw_factors(args);
+  const AdamWFactors factors = adamw_factors(args);
   dispatch_floating(args.parameter.dtype(), [&]<typename T>() {
     T *first = args.first_moment.data<T>(), *second = args.second_moment.data<T>();
     const auto& loops = vector::loops<T>();

@@ -28,7 +28,10 @@ constexpr int vector_bytes = 16;
 template <typename T>
 constexpr int64_t lanes = vector_bytes / static_cast<int64_t>(sizeof(T));
 
-#include "tensor/cpu/vector/math.h"
+#include "tensor/formulas/math.h"
+//
+#include "tensor/formulas/activations.h"
+#include "tensor/formulas/optimizer.h"
 //
 #include "tensor/cpu/vector/activations.h"
 #include "tensor/cpu/vector/dropout.h"

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 
+#include "tensor/adamw_factors.h"
 #include "tensor/philox.h"
 
 /// The inner loops of the CPU backend: plain C++ over contiguous elements, compiled once for each instruction
@@ -20,16 +21,6 @@ struct DropoutRow {
 /// log(sum of exp(x_i)) = max + log_sum, kept apart so that a large maximum costs no digits.
 struct LogSumExp {
   double max, log_sum;
-};
-
-/// The numbers of one AdamW update that are the same for all elements:
-///   p *= decay_before;  m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2
-///   p -= step_size * m / (sqrt(v) * root_scale + eps);  p *= decay_after
-struct AdamWFactors {
-  double beta1, beta2, eps;
-  double gradient_scale;
-  double step_size, root_scale;
-  double decay_before, decay_after;
 };
 
 /// The number of functions in normtune::Activation, in the order of its values.

@@ -1,6 +1,8 @@
-// Part of loops.cpp: elementary functions that the compiler can vectorise (no branches, no calls) for float,
-// and those of the standard library for double. Errors stay below 2 units in the last place of float unless
-// said.
+// A part of other files, included inside their namespace: by tensor/cpu/vector/loops.cpp once for each
+// instruction set, and by the CUDA kernels. NORMTUNE_INLINE says how its functions are declared there.
+//
+// Elementary functions that the compiler can vectorise (no branches, no calls) for float, and those of the
+// standard library for double. Errors stay below 2 units in the last place of float unless said.
 
 NORMTUNE_INLINE float as_float(uint32_t bits) {
   return __builtin_bit_cast(float, bits);
@@ -91,6 +93,16 @@ NORMTUNE_INLINE double hyperbolic_tangent(double x) {
   return ::tanh(x);
 }
 
+// g++ makes one instruction of the built-in functions, nvcc of the library's.
+#if defined(__CUDA_ARCH__)
+NORMTUNE_INLINE float square_root(float x) {
+  return ::sqrtf(x);
+}
+
+NORMTUNE_INLINE double square_root(double x) {
+  return ::sqrt(x);
+}
+#else
 NORMTUNE_INLINE float square_root(float x) {
   return __builtin_sqrtf(x);
 }
@@ -98,3 +110,4 @@ NORMTUNE_INLINE float square_root(float x) {
 NORMTUNE_INLINE double square_root(double x) {
   return __builtin_sqrt(x);
 }
+#endif

@@ -1,0 +1,87 @@
+// A part of other files, included inside their namespace after formulas/math.h (which says how).
+//
+// The activation functions, each with its derivative.
+
+struct Relu {
+  template <typename T>
+  NORMTUNE_INLINE T value(T x) {
+    return x > T(0) ? x : x * T(0);  // x * 0: NaN stays NaN
+  }
+  template <typename T>
+  NORMTUNE_INLINE T derivative(T x) {
+    return x > T(0) ? T(1) : T(0);
+  }
+};
+
+/// x Phi(x), the exact form (Hendrycks & Gimpel 2016, arXiv:1606.08415).
+struct Gelu {
+  template <typename T>
+  NORMTUNE_INLINE T value(T x) {
+    return x * normal(x).distribution;
+  }
+  template <typename T>
+  NORMTUNE_INLINE T derivative(T x) {
+    const Normal<T> at_x = normal(x);
+    return at_x.distribution + x * at_x.density;
+  }
+};
+
+/// sigmoid(x) and 1 - sigmoid(x), both to full relative precision: with e = exp(-|x|) <= 1 nothing overflows
+/// and nothing cancels.
+template <typename T>
+struct Sigmoid {
+  T value, complement;
+};
+
+template <typename T>
+NORMTUNE_INLINE Sigmoid<T> sigmoid(T x) {
+  const T e = exponential(x < T(0) ? x : -x);
+  const T larger = T(1) / (T(1) + e), smaller = e * larger;
+  return {x < T(0) ? smaller : larger, x < T(0) ? larger : smaller};
+}
+
+/// x (1 + tanh(u)) / 2 with u = sqrt(2 / pi) (x + 0.044715 x^3), the approximation in the same paper. Since
+/// (1 + tanh(u)) / 2 = sigmoid(2 u), it is x sigmoid(2 u).
+struct GeluTanh {
+  template <typename T>
+  NORMTUNE_INLINE Sigmoid<T> gate(T x) {
+    return sigmoid(T(2 * 0.79788456080286535588) * (x + T(0.044715) * x * x * x));
+  }
+  template <typename T>
+  NORMTUNE_INLINE T value(T x) {
+    return x * gate(x).value;
+  }
+  template <typename T>
+  NORMTUNE_INLINE T derivative(T x) {
+    const Sigmoid<T> at_x = gate(x);
+    // Beyond +-20 the slope of the gate is 0; x^2 must not overflow there.
+    const T bounded = x > T(20) ? T(20) : x < T(-20) ? T(-20) : x;
+    const T inner_derivative = T(2 * 0.79788456080286535588) * (T(1) + T(3 * 0.044715) * bounded * bounded);
+    return at_x.value + bounded * at_x.value * at_x.complement * inner_derivative;
+  }
+};
+
+struct Tanh {
+  template <typename T>
+  NORMTUNE_INLINE T value(T x) {
+    return hyperbolic_tangent(x);
+  }
+  template <typename T>
+  NORMTUNE_INLINE T derivative(T x) {
+    const T tangent = hyperbolic_tangent(x);
+    return T(1) - tangent * tangent;
+  }
+};
+
+/// x sigmoid(x), also called swish.
+struct Silu {
+  template <typename T>
+  NORMTUNE_INLINE T value(T x) {
+    return x * sigmoid(x).value;
+  }
+  template <typename T>
+  NORMTUNE_INLINE T derivative(T x) {
+    const Sigmoid<T> at_x = sigmoid(x);
+    return at_x.value * (T(1) + x * at_x.complement);
+  }
+};
