@@ -6,6 +6,7 @@
 
 #include "nn/adapter.h"
 #include "nn/adapter_config.h"
+#include "nn/delta_model.h"
 #include "nn/initialization.h"
 #include "nn/json_file.h"
 #include "nn/lora.h"
@@ -194,12 +195,13 @@ LoadOptions with_labels_of(const std::vector<NamedTensor>& tensors, LoadOptions 
   return options;
 }
 
-/// Loads the base of a PEFT or AdapterHub folder and puts the delta on it.
-Model load_delta_model(const fs::path& folder, const LoadOptions& options) {
+/// Loads the base of a PEFT or AdapterHub folder and puts the delta on it. An empty `given_base` means the
+/// base that the folder names.
+Model load_delta_model(const fs::path& folder, const fs::path& given_base, const LoadOptions& options) {
   const fs::path file = folder / "adapter_config.json";
-  const auto load_base = [&](const std::string& base, const std::vector<NamedTensor>& head) {
-    Model model =
-        load_plain_model(find_base(base, folder), with_pooler_of(head, with_labels_of(head, options)));
+  const auto load_base = [&](const std::string& named_base, const std::vector<NamedTensor>& head) {
+    const fs::path base = given_base.empty() ? find_base(named_base, folder) : given_base;
+    Model model = load_plain_model(base, with_pooler_of(head, with_labels_of(head, options)));
     model.folder = folder;
     std::erase_if(model.report.fresh, [&](const std::string& name) {
       return std::any_of(head.begin(), head.end(),
@@ -238,7 +240,12 @@ Model load_delta_model(const fs::path& folder, const LoadOptions& options) {
 
 Model load_model(const fs::path& folder, const LoadOptions& options) {
   const bool is_delta = !fs::exists(folder / "config.json") && adapter_folder_kind(folder).has_value();
-  return is_delta ? load_delta_model(folder, options) : load_plain_model(folder, options);
+  return is_delta ? load_delta_model(folder, {}, options) : load_plain_model(folder, options);
+}
+
+Model load_delta_over(const fs::path& base, const fs::path& delta, const LoadOptions& options) {
+  check(adapter_folder_kind(delta).has_value(), "load_delta_over: {} is no delta folder", delta.string());
+  return load_delta_model(delta, base, options);
 }
 
 fs::path base_model_folder(const fs::path& folder) {

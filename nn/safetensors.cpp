@@ -11,6 +11,7 @@
 #include "nn/atomic_file.h"
 #include "nn/json_file.h"
 #include "nn/printable.h"
+#include "nn/safetensors_writer.h"
 
 static_assert(std::endian::native == std::endian::little,
               "model files are little-endian and read as they are");
@@ -212,33 +213,41 @@ int alignment_rank(DType dtype) {
   return static_cast<int>(std::find(order.begin(), order.end(), dtype) - order.begin());
 }
 
-void check_distinct(const std::vector<const NamedTensor*>& sorted) {
+void check_distinct(const std::vector<TensorOutline>& outlines) {
   std::set<std::string_view> names;
-  std::set<std::pair<const void*, int64_t>> places;
-  for (const NamedTensor* named : sorted) {
-    check(named->tensor.defined(), "write_safetensors: tensor {} is undefined", named->name);
-    check(named->name != metadata_key, "write_safetensors: {} is no name for a tensor", named->name);
-    check(names.insert(named->name).second, "write_safetensors: tensor {} comes twice", named->name);
-    const bool fresh = places.insert({named->tensor.raw_data(), named->tensor.numel()}).second;
-    check(fresh || named->tensor.numel() == 0,
-          "write_safetensors: tensor {} shares its memory with another; write a tied tensor once",
-          named->name);
+  for (const TensorOutline& outline : outlines) {
+    check(outline.name != metadata_key, "write_safetensors: {} is no name for a tensor", outline.name);
+    check(names.insert(outline.name).second, "write_safetensors: tensor {} comes twice", outline.name);
   }
 }
 
+void check_distinct(const std::vector<NamedTensor>& tensors) {
+  std::set<std::pair<const void*, int64_t>> places;
+  for (const NamedTensor& named : tensors) {
+    check(named.tensor.defined(), "write_safetensors: tensor {} is undefined", named.name);
+    const bool fresh = places.insert({named.tensor.raw_data(), named.tensor.numel()}).second;
+    check(fresh || named.tensor.numel() == 0,
+          "write_safetensors: tensor {} shares its memory with another; write a tied tensor once",
+          named.name);
+  }
+}
+
+size_t nbytes(const TensorOutline& outline) {
+  return static_cast<size_t>(outline.shape.numel()) * size_of(outline.dtype);
+}
+
 /// The header with its length in front, padded so that tensor bytes begin at a multiple of 8.
-std::string header_for(const std::vector<const NamedTensor*>& sorted,
+std::string header_for(const std::vector<TensorOutline>& sorted,
                        const std::map<std::string, std::string>& metadata) {
   nlohmann::ordered_json document;
   document[std::string(metadata_key)] = metadata;
   size_t offset = 0;
-  for (const auto* named : sorted) {
-    const Shape& shape = named->tensor.shape();
-    nlohmann::ordered_json& entry = document[named->name];
-    entry["dtype"] = to_string(stored_type(named->tensor.dtype()));
-    entry["shape"] = std::vector<int64_t>(shape.begin(), shape.end());
-    entry["data_offsets"] = {offset, offset + named->tensor.nbytes()};
-    offset += named->tensor.nbytes();
+  for (const TensorOutline& outline : sorted) {
+    nlohmann::ordered_json& entry = document[outline.name];
+    entry["dtype"] = to_string(stored_type(outline.dtype));
+    entry["shape"] = std::vector<int64_t>(outline.shape.begin(), outline.shape.end());
+    entry["data_offsets"] = {offset, offset + nbytes(outline)};
+    offset += nbytes(outline);
   }
   std::string header = document.dump();
   header.append((8 - header.size() % 8) % 8, ' ');
@@ -248,24 +257,40 @@ std::string header_for(const std::vector<const NamedTensor*>& sorted,
 
 }  // namespace
 
-void write_safetensors(const std::filesystem::path& path, const std::vector<NamedTensor>& tensors,
-                       std::map<std::string, std::string> metadata) {
+void write_safetensors_one_by_one(const std::filesystem::path& path, std::vector<TensorOutline> outlines,
+                                  const std::function<Tensor(const TensorOutline&)>& make_tensor,
+                                  std::map<std::string, std::string> metadata) {
   metadata["format"] = "pt";
-  std::vector<const NamedTensor*> sorted;
-  for (const NamedTensor& named : tensors) sorted.push_back(&named);
-  check_distinct(sorted);
-  std::sort(sorted.begin(), sorted.end(), [](const NamedTensor* a, const NamedTensor* b) {
-    return std::pair(alignment_rank(a->tensor.dtype()), std::string_view(a->name)) <
-           std::pair(alignment_rank(b->tensor.dtype()), std::string_view(b->name));
+  check_distinct(outlines);
+  std::sort(outlines.begin(), outlines.end(), [](const TensorOutline& a, const TensorOutline& b) {
+    return std::pair(alignment_rank(a.dtype), std::string_view(a.name)) <
+           std::pair(alignment_rank(b.dtype), std::string_view(b.name));
   });
 
   AtomicFile file(path);
-  file.write(header_for(sorted, metadata));
-  for (const NamedTensor* named : sorted) {
-    const Tensor on_host = named->tensor.to(Device{});
-    if (on_host.nbytes() > 0) file.write(on_host.raw_data(), on_host.nbytes());
+  file.write(header_for(outlines, metadata));
+  for (const TensorOutline& outline : outlines) {
+    const Tensor tensor = make_tensor(outline).to(Device{});
+    check(tensor.dtype() == outline.dtype && tensor.shape() == outline.shape,
+          "write_safetensors: tensor {}: expected {} {}, found {} {}", outline.name, to_string(outline.dtype),
+          outline.shape, to_string(tensor.dtype()), tensor.shape());
+    if (tensor.nbytes() > 0) file.write(tensor.raw_data(), tensor.nbytes());
   }
   file.commit();
+}
+
+void write_safetensors(const std::filesystem::path& path, const std::vector<NamedTensor>& tensors,
+                       std::map<std::string, std::string> metadata) {
+  check_distinct(tensors);
+  std::vector<TensorOutline> outlines;
+  std::map<std::string_view, const Tensor*> by_name;
+  for (const NamedTensor& named : tensors) {
+    outlines.push_back({named.name, named.tensor.dtype(), named.tensor.shape()});
+    by_name[named.name] = &named.tensor;
+  }
+  write_safetensors_one_by_one(
+      path, std::move(outlines), [&](const TensorOutline& outline) { return *by_name.at(outline.name); },
+      std::move(metadata));
 }
 
 }  // namespace normtune
