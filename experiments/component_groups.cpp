@@ -147,6 +147,19 @@ nlohmann::ordered_json group_json(const ComponentGroup& group) {
   return row;
 }
 
+ComponentGroup group_from_json(const nlohmann::json& row) {
+  ComponentGroup group{.component = row.at("component"),
+                       .part = Part::all,
+                       .tensor = row.value("tensor", ""),
+                       .elements = row.at("elements"),
+                       .rounding_noise = row.at("rounding_noise")};
+  if (!row.at("layer").is_null()) group.layer = row["layer"].get<int64_t>();
+  for (const Part part : {Part::weight, Part::bias}) {
+    if (row.at("part") == to_string(part)) group.part = part;
+  }
+  return group;
+}
+
 std::vector<std::string> group_columns(bool with_tensor) {
   std::vector<std::string> columns = {"component", "layer", "part", "elements", "rounding_noise"};
   if (with_tensor) columns.insert(columns.begin(), "tensor");

@@ -56,6 +56,8 @@ std::string row_name(const ComponentGroup& group);
 /// The members that begin the row of every list: `component`, `layer` (null if none), `part` ("all", "weight"
 /// or "bias"), `tensor` (in the list of tensors only), `elements`, `rounding_noise`.
 nlohmann::ordered_json group_json(const ComponentGroup& group);
+/// The row again, without its members. Throws nlohmann's exceptions for what group_json does not write.
+ComponentGroup group_from_json(const nlohmann::json& row);
 
 /// The same as columns of a CSV file: heading and fields. `tensor` is among them for a list of tensors.
 std::vector<std::string> group_columns(bool with_tensor);

@@ -4,6 +4,7 @@
 #include <charconv>
 #include <functional>
 #include <map>
+#include <sstream>
 
 #include "nn/printable.h"
 #include "nn/tensor_file.h"
@@ -19,6 +20,13 @@ constexpr std::string_view values_end = ".values";
 std::string metadata_value(const SafetensorsFile& file, const char* key) {
   const auto found = file.metadata().find(key);
   return found == file.metadata().end() ? "" : found->second;
+}
+
+std::vector<std::string> split_lines(const std::string& text) {
+  std::vector<std::string> lines;
+  std::istringstream stream(text);
+  for (std::string line; std::getline(stream, line);) lines.push_back(line);
+  return lines;
 }
 
 SubsetOrigin read_origin(const SafetensorsFile& file) {
@@ -108,7 +116,11 @@ ElementMask read_mask(const std::filesystem::path& path) {
 
 SubsetDelta read_subset_delta(const std::filesystem::path& path) {
   const SafetensorsFile file(path);
-  SubsetDelta delta{.origin = read_origin(file), .tensors = {}, .elements = {}};
+  SubsetDelta delta{.origin = read_origin(file),
+                    .tensors = {},
+                    .elements = {},
+                    .removed = split_lines(metadata_value(file, "removed")),
+                    .config_json = metadata_value(file, "config")};
   for (const std::string& name : file.names()) {
     if (name.ends_with(indices_end)) {
       const std::string tensor(without_end(name, indices_end));
@@ -167,7 +179,10 @@ void write_subset_delta(const std::filesystem::path& path, const SubsetDelta& de
     tensors.push_back({sparse.name + std::string(indices_end), index_tensor(sparse.indices)});
     tensors.push_back({sparse.name + std::string(values_end), sparse.values});
   }
-  write_safetensors(path, tensors, metadata_of(delta.origin, delta.count()));
+  std::map<std::string, std::string> metadata = metadata_of(delta.origin, delta.count());
+  if (!delta.removed.empty()) metadata["removed"] = fmt::format("{}", fmt::join(delta.removed, "\n"));
+  if (!delta.config_json.empty()) metadata["config"] = delta.config_json;
+  write_safetensors(path, tensors, metadata);
 }
 
 }  // namespace normtune

@@ -42,6 +42,8 @@ struct SubsetDelta {
   SubsetOrigin origin;
   std::vector<NamedTensor> tensors;  // sorted by name when read, as are the elements
   std::vector<SparseValues> elements;
+  std::vector<std::string> removed;  // tensors of the base that the changed model lacks
+  std::string config_json;           // the changed model's config.json; empty: that of the base
 
   int64_t count() const;  ///< of new values
 };

@@ -20,5 +20,8 @@ int run_predict(Arguments arguments);
 int run_submission(Arguments arguments);
 int run_compare(Arguments arguments);
 int run_pocket(Arguments arguments);
+int run_drift(Arguments arguments);
+int run_merge(Arguments arguments);
+int run_diff(Arguments arguments);
 
 }  // namespace normtune
