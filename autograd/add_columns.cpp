@@ -42,7 +42,7 @@ Variable add_columns(Variable base, const Variable& delta, int64_t column) {
         base.size(1), column, end);
   const Tensor output = base.is_unique() ? base.tensor() : base.tensor().clone();
   output.backend().add_scaled(delta.tensor(), 1.0, MatrixRef(output).columns(column, end));
-  return record(output, {base, delta},
+  return record(output, {std::move(base), delta},
                 [&] { return std::make_shared<AddColumnsBackward>(column, delta.size(1)); });
 }
 

@@ -251,7 +251,7 @@ void warn_about_row_count(Dataset& dataset, const TaskSplit& split, const std::f
 std::filesystem::path find_file(const TaskSplit& split, const std::filesystem::path& glue_dir) {
   for (const char* extension : {".tsv", ".jsonl"}) {
     for (const std::string& name : split.files) {
-      const std::filesystem::path file = (glue_dir / name).replace_extension(extension);
+      std::filesystem::path file = (glue_dir / name).replace_extension(extension);
       if (std::filesystem::exists(file)) return file;
     }
   }

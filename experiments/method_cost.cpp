@@ -47,7 +47,7 @@ FinetuneOptions measured_options(const ComparisonOptions& options, const Compari
   run.task.max_eval_samples = std::min<int64_t>(run.task.max_eval_samples, 8);
   run.method.method = method;
   if (method != "mask") run.method.mask.clear();
-  run.random_init = inputs.model.at("weights") == "";
+  run.random_init = inputs.model.at("weights").get_ref<const std::string&>().empty();
   run.learning_rate = learning_rates_of(options, method).front();
   run.seed = options.seeds.front();
   run.method.mask_seed = options.mask_seed.value_or(run.seed);
@@ -157,7 +157,7 @@ class CostMeasurement {
 
   std::vector<MethodCost> run() {
     for (const Machine& machine : machines()) {
-      const std::vector<MethodCost> costs = costs_on(machine);
+      std::vector<MethodCost> costs = costs_on(machine);
       if (costs.size() == methods_of(options_).size()) return costs;
     }
     if (inputs_.recorded) return {};

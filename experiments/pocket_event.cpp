@@ -186,7 +186,7 @@ Event draw_event(PocketRandom& random, Vocabulary vocabulary) {
 
 Event draw_animate_event(PocketRandom& random, Vocabulary vocabulary) {
   for (;;) {
-    const Event event = draw_event(random, vocabulary);
+    Event event = draw_event(random, vocabulary);
     const Category category = category_of(event.object.noun);
     if (category == Category::animal || category == Category::human) return event;
   }

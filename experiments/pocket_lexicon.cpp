@@ -10,8 +10,9 @@ using Synonyms = std::array<const char*, 2>;
 
 /// Within a category (or table) the last senses are held out from the training rows.
 constexpr int nouns_per_category = 5, labelled_nouns_per_category = 3;
+constexpr int num_nouns = num_categories * nouns_per_category;
 
-constexpr std::array<Synonyms, num_categories* nouns_per_category> nouns = {{
+constexpr std::array<Synonyms, num_nouns> nouns = {{
     {"dog", "hound"},        {"horse", "steed"},    {"pig", "hog"},
     {"rabbit", "hare"},      {"snake", "serpent"},  // animals
     {"doctor", "physician"}, {"teacher", "tutor"},  {"lawyer", "attorney"},

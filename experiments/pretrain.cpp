@@ -168,7 +168,7 @@ void PretrainRun::prepare() {
 /// The model to continue from, or a folder with the vocabulary of a new one.
 fs::path PretrainRun::find_model() {
   if (!options_.model_name_or_path.empty()) return options_.model_name_or_path;
-  const fs::path initial = folder() / initial_model_name;
+  fs::path initial = folder() / initial_model_name;
   // Where there is a checkpoint, its run has learned the vocabulary, and a resume checks that all options are
   // that run's.
   const bool has_checkpoint = !options_.resume_from.empty() || !checkpoint_steps(folder()).empty();

@@ -97,7 +97,7 @@ std::vector<std::string> read_labels(const JsonFields& fields) {
 }
 
 std::string read_problem_type(const JsonFields& fields, const BertConfig& config) {
-  const std::string type = fields.text_or("problem_type", "");
+  std::string type = fields.text_or("problem_type", "");
   if (type == "regression") {
     if (config.num_labels() != 1) {
       fields.refuse("problem_type", "a regression has 1 label, found {}", config.num_labels());

@@ -116,7 +116,7 @@ struct Options::CommandLine {
 Options::Options(std::string command, std::string summary)
     : parser_(std::make_unique<Parser>()), command_(std::move(command)) {
   CLI::App& app = parser_->app;
-  app.description(summary);
+  app.description(std::move(summary));
   app.name("normtune " + command_);
   app.set_help_flag();
   app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);

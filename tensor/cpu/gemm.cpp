@@ -111,7 +111,7 @@ void pack_group(const Gemm<T>& args, const PackedGroup<T>& group) {
 
 /// Columns of one task, so that each thread has several tasks if possible.
 int64_t columns_per_task(int64_t row_blocks, int64_t n, bool transpose_a) {
-  const int64_t wanted_tasks = 4 * omp_get_max_threads();
+  const int64_t wanted_tasks = 4 * int64_t{omp_get_max_threads()};
   int64_t columns = transpose_a ? 2 * block_n : block_n;
   while (columns > smallest_block_n && row_blocks * divide_up(n, columns) < wanted_tasks) columns /= 2;
   return columns;
