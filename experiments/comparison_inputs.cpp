@@ -24,15 +24,6 @@ bool needs_weights(const ComparisonOptions& options) {
   return false;
 }
 
-/// The file that the weights are read from; empty if the folder has none.
-fs::path find_weights(const fs::path& folder) {
-  for (const char* name : {"model.safetensors", "model.safetensors.index.json", "pytorch_model.bin",
-                           "pytorch_model.bin.index.json"}) {
-    if (fs::exists(folder / name)) return folder / name;
-  }
-  return {};
-}
-
 json hash_model(const ComparisonOptions& options) {
   const fs::path& folder = options.finetune.model_name_or_path;
   const fs::path base = base_model_folder(folder);

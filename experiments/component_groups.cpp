@@ -61,9 +61,24 @@ size_t place_in_data_flow(const std::string& component) {
   return static_cast<size_t>(std::find(data_flow.begin(), data_flow.end(), component) - data_flow.begin());
 }
 
-auto sort_key(const Parameter& parameter) {
+/// Layer by layer.
+auto layer_order(const Parameter& parameter) {
   return std::tuple(region_of(parameter), parameter.layer, place_in_data_flow(parameter.component),
                     parameter.component, parameter.is_bias, parameter.name);
+}
+
+/// Component by component, also where some layers lack one.
+auto component_order(const Parameter& parameter) {
+  return std::tuple(region_of(parameter), place_in_data_flow(parameter.component), parameter.component,
+                    parameter.is_bias, parameter.layer, parameter.name);
+}
+
+template <typename Key>
+std::vector<size_t> sorted_by(const std::vector<Parameter>& labels, const Key& key) {
+  std::vector<size_t> order(labels.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::sort(order.begin(), order.end(), [&](size_t a, size_t b) { return key(labels[a]) < key(labels[b]); });
+  return order;
 }
 
 bool same_row(const ComponentGroup& a, const ComponentGroup& b) {
@@ -107,23 +122,25 @@ bool is_rounding_noise(std::string_view component, Part part) {
 ComponentLists group_by_component(const std::vector<TensorSize>& tensors) {
   std::vector<Parameter> labels;
   for (const TensorSize& tensor : tensors) labels.push_back(labels_of(tensor.name));
-  std::vector<size_t> order(tensors.size());
-  std::iota(order.begin(), order.end(), size_t{0});
-  std::sort(order.begin(), order.end(),
-            [&](size_t a, size_t b) { return sort_key(labels[a]) < sort_key(labels[b]); });
+  const auto group_of = [&](size_t index) {
+    const Parameter& parameter = labels[index];
+    return ComponentGroup{.component = parameter.component,
+                          .layer = parameter.layer < 0 ? std::nullopt : std::optional(parameter.layer),
+                          .part = part_of(parameter),
+                          .tensor = parameter.name,
+                          .elements = tensors[index].elements,
+                          .rounding_noise = is_rounding_noise(parameter.component, part_of(parameter)),
+                          .members = {index}};
+  };
 
   ComponentLists lists;
-  for (const size_t index : order) {
-    const Parameter& parameter = labels[index];
-    ComponentGroup group{.component = parameter.component,
-                         .layer = parameter.layer < 0 ? std::nullopt : std::optional(parameter.layer),
-                         .part = part_of(parameter),
-                         .tensor = parameter.name,
-                         .elements = tensors[index].elements,
-                         .rounding_noise = is_rounding_noise(parameter.component, part_of(parameter)),
-                         .members = {index}};
+  for (const size_t index : sorted_by(labels, component_order)) {
+    const ComponentGroup group = group_of(index);
     pool(lists.components, group, true, Part::all);
     pool(lists.component_parts, group, true, group.part);
+  }
+  for (const size_t index : sorted_by(labels, layer_order)) {
+    ComponentGroup group = group_of(index);
     pool(lists.component_layers, group, false, Part::all);
     lists.tensors.push_back(std::move(group));
   }

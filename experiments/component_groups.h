@@ -43,7 +43,8 @@ struct ComponentLists {
 /// Groups tensors by the component and layer in their names. The order is the same for every folder: the
 /// embeddings, the encoder layer by layer, then pooler and heads; inside a layer as the data flows (query,
 /// key, value, attention.output.dense, ..., output.LayerNorm), what BERT does not have (adapters) last and by
-/// name; weight before bias.
+/// name; weight before bias. Pooled over layers, components come in that same order, whichever layers have
+/// them.
 ComponentLists group_by_component(const std::vector<TensorSize>& tensors);
 
 /// True for attention.self.key.bias. Softmax does not see a shift that is the same for all keys, so its

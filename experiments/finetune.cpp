@@ -4,6 +4,7 @@
 
 #include "experiments/classification_objective.h"
 #include "experiments/finetune_options.h"
+#include "experiments/model_data.h"
 #include "experiments/peft_export.h"
 #include "experiments/run_folder.h"
 #include "experiments/submission.h"
@@ -42,18 +43,6 @@ Model load_base_model(const FinetuneOptions& options, const Task& task) {
          num_positions, options.max_seq_length);
   }
   return model;
-}
-
-TokenizedDataset tokenize(const Dataset& dataset, const Model& model, int64_t max_seq_length) {
-  TokenizedDataset tokens(dataset, model.tokenizer, max_seq_length);
-  if (tokens.has_pairs() && model.bert.config().type_vocab_size < 2) {
-    fail(
-        ErrorKind::model,
-        "{}: the model has one token type (type_vocab_size 1), but the rows of {} have two texts; expected a "
-        "model with two token types",
-        model.folder.string(), dataset.files.front().string());
-  }
-  return tokens;
 }
 
 // ---- The job

@@ -176,6 +176,14 @@ json run_identity(const FinetuneOptions& options, const Model& model, const Task
   return identity;
 }
 
+fs::path find_weights(const fs::path& folder) {
+  for (const char* name : {"model.safetensors", "model.safetensors.index.json", "pytorch_model.bin",
+                           "pytorch_model.bin.index.json"}) {
+    if (fs::exists(folder / name)) return folder / name;
+  }
+  return {};
+}
+
 std::string weights_sha256(const ModelFiles& model) {
   if (model.weights.empty()) return "";
   if (model.weights.extension() != ".json") return sha256_file(model.weights, ErrorKind::model);

@@ -32,6 +32,9 @@ struct ModelFiles {
   std::filesystem::path weights;      ///< a file of tensors, or the index of shards; empty: all is drawn
 };
 
+/// The file in a model folder that the weights are read from; empty if it has none.
+std::filesystem::path find_weights(const std::filesystem::path& folder);
+
 /// SHA-256 of the weights (over all shards), or empty where all weights are drawn.
 std::string weights_sha256(const ModelFiles& files);
 

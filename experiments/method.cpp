@@ -7,6 +7,7 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include "experiments/element_mask.h"
 #include "experiments/nearest_name.h"
 #include "nn/adapter.h"
 #include "nn/lora.h"
@@ -86,26 +87,6 @@ void insert_lora(Bert& model, const MethodOptions& options, uint64_t init_seed) 
 // ---- Element masks
 // ------------------------------------------------------------------------------------------------
 
-/// k different numbers in [0, n), sorted: Floyd's algorithm (Bentley and Floyd 1987) with Philox numbers.
-std::vector<int64_t> sample_without_replacement(int64_t k, int64_t n, uint64_t seed) {
-  const uint64_t mixed = mix64(seed);
-  const PhiloxKey key{static_cast<uint32_t>(mixed), static_cast<uint32_t>(mixed >> 32)};
-  std::unordered_set<int64_t> chosen;
-  chosen.reserve(static_cast<size_t>(k));
-  for (int64_t j = n - k; j < n; ++j) {
-    const auto counter = static_cast<uint64_t>(j);
-    const auto words =
-        philox4x32({static_cast<uint32_t>(counter), static_cast<uint32_t>(counter >> 32), 0, 0}, key);
-    // A 64-bit word modulo a size below 2^40: the bias is below 2^-24 of the probability.
-    const uint64_t word = (static_cast<uint64_t>(words[0]) << 32) | words[1];
-    const auto candidate = static_cast<int64_t>(word % static_cast<uint64_t>(j + 1));
-    chosen.insert(chosen.contains(candidate) ? j : candidate);
-  }
-  std::vector<int64_t> sorted(chosen.begin(), chosen.end());
-  std::sort(sorted.begin(), sorted.end());
-  return sorted;
-}
-
 Predicate random_scope(const Bert& model, const std::string& scope) {
   if (scope == "encoder") return [](const Parameter& parameter) { return parameter.layer >= 0; };
   if (scope == "model") return [](const Parameter& parameter) { return !is_head(parameter); };
@@ -122,25 +103,23 @@ Predicate random_scope(const Bert& model, const std::string& scope) {
 
 Selection select_random(const Bert& model, const MethodOptions& options) {
   const Predicate in_scope = random_scope(model, options.random_scope);
+  std::vector<TensorSize> tensors;
   int64_t scope_size = 0;
-  for (const Parameter& parameter : model.parameters())
-    scope_size += in_scope(parameter) ? parameter.numel() : 0;
+  for (const Parameter& parameter : model.parameters()) {
+    if (!in_scope(parameter)) continue;
+    tensors.push_back({parameter.name, parameter.numel()});
+    scope_size += parameter.numel();
+  }
   const BertConfig& config = model.config();
   const int64_t k = options.random_k.value_or(2 * config.num_hidden_layers * config.hidden_size);
   if (k < 0 || k > scope_size) {
     fail(ErrorKind::usage, "--random_k: expected at most the {} elements of '{}', found {}", scope_size,
          options.random_scope, k);
   }
-  const std::vector<int64_t> chosen = sample_without_replacement(k, scope_size, options.mask_seed);
+  const std::vector<int64_t> positions = sample_without_replacement(k, scope_size, options.mask_seed);
   Selection selection;
-  auto next = chosen.begin();
-  int64_t begin = 0;  // of the parameter in the scope's elements laid end to end
-  for (const Parameter& parameter : model.parameters()) {
-    if (!in_scope(parameter)) continue;
-    const int64_t end = begin + parameter.numel();
-    std::vector<int64_t>& indices = selection.elements[parameter.name];
-    for (; next != chosen.end() && *next < end; ++next) indices.push_back(*next - begin);
-    begin = end;
+  for (MaskedTensor& masked : split_positions(positions, tensors)) {
+    selection.elements[masked.name] = std::move(masked.indices);
   }
   return selection;
 }

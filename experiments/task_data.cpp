@@ -83,10 +83,13 @@ TaskSplits load_task_splits(const TaskOptions& options, const std::string& split
     if (glue == nullptr) fail_without_data(fmt::format("the file of the split '{}'", split));
     return {*glue, load_glue_splits(*glue, options, split, max_samples)};
   }
-  const LabelScheme scheme = label_scheme(id2label);
+  std::optional<LabelScheme> scheme;
+  if (!id2label.empty()) scheme = label_scheme(id2label);
   const bool labels_required = split == "train" || split == "dev";
-  TaskSplits result{glue != nullptr ? *glue : own_task(scheme.names, scheme.regression), {}};
-  result.splits.push_back(load_file(file, split, glue, scheme, labels_required, max_samples));
+  Dataset rows = load_file(file, split, glue, scheme, labels_required, max_samples);
+  const LabelScheme classes = scheme.value_or(label_scheme(rows));
+  TaskSplits result{glue != nullptr ? *glue : own_task(classes.names, classes.regression), {}};
+  result.splits.push_back(std::move(rows));
   return result;
 }
 

@@ -4,6 +4,7 @@
 #include <charconv>
 #include <functional>
 #include <map>
+#include <optional>
 #include <sstream>
 
 #include "nn/printable.h"
@@ -29,10 +30,19 @@ std::vector<std::string> split_lines(const std::string& text) {
   return lines;
 }
 
+/// A number as the metadata hold it; none for any other text.
+std::optional<int64_t> parse_count(const std::string& text) {
+  int64_t number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  const bool whole = error == std::errc() && end == text.data() + text.size();
+  return whole && number >= 0 ? std::optional(number) : std::nullopt;
+}
+
 SubsetOrigin read_origin(const SafetensorsFile& file) {
   return {.method = metadata_value(file, "method"),
           .base_model_sha256 = metadata_value(file, "base_model_sha256"),
-          .selector = metadata_value(file, "selector")};
+          .selector = metadata_value(file, "selector"),
+          .candidates = parse_count(metadata_value(file, "candidates")).value_or(0)};
 }
 
 std::vector<int64_t> as_int64(const Tensor& tensor) {
@@ -70,10 +80,7 @@ Tensor read_values(const SafetensorsFile& file, const std::string& name, size_t 
 /// The metadata say how many elements there are, so that a file cut down by hand is found out.
 void check_count(const SafetensorsFile& file, int64_t found) {
   const std::string text = metadata_value(file, "count");
-  if (text.empty()) return;
-  int64_t expected = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), expected);
-  if (error != std::errc() || end != text.data() + text.size() || expected != found) {
+  if (!text.empty() && parse_count(text) != found) {
     fail(ErrorKind::model, "{}: the metadata count {} elements, found {}", file.path().string(),
          printable(text), found);
   }
@@ -154,10 +161,12 @@ Tensor index_tensor(const std::vector<int64_t>& indices) {
 }
 
 std::map<std::string, std::string> metadata_of(const SubsetOrigin& origin, int64_t count) {
-  return {{"method", origin.method},
-          {"base_model_sha256", origin.base_model_sha256},
-          {"selector", origin.selector},
-          {"count", std::to_string(count)}};
+  std::map<std::string, std::string> metadata = {{"method", origin.method},
+                                                 {"base_model_sha256", origin.base_model_sha256},
+                                                 {"selector", origin.selector},
+                                                 {"count", std::to_string(count)}};
+  if (origin.candidates > 0) metadata["candidates"] = std::to_string(origin.candidates);
+  return metadata;
 }
 
 }  // namespace

@@ -14,6 +14,7 @@ struct SubsetOrigin {
   std::string method;             // "random", "from-fisher", "bitfit"; may be empty
   std::string base_model_sha256;  // of the model file that it belongs to; may be empty
   std::string selector;           // in words or as a pattern; may be empty
+  int64_t candidates = 0;         // number of elements that were chosen from; 0 if not known
 };
 
 /// Selected elements of one tensor, by flat (row-major) index, ascending.

@@ -23,5 +23,7 @@ int run_pocket(Arguments arguments);
 int run_drift(Arguments arguments);
 int run_merge(Arguments arguments);
 int run_diff(Arguments arguments);
+int run_fisher(Arguments arguments);
+int run_mask(Arguments arguments);
 
 }  // namespace normtune

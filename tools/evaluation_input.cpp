@@ -1,5 +1,6 @@
 #include "tools/evaluation_input.h"
 
+#include "experiments/model_data.h"
 #include "tensor/error.h"
 #include "tools/model_options.h"
 #include "tools/task_options.h"
@@ -27,18 +28,6 @@ void check_classifier(const Model& model, const Task& task) {
     fail(ErrorKind::model, "{}: expected a classifier of {} label{} for the task {}, found {}",
          model.folder.string(), task.num_labels, task.num_labels == 1 ? "" : "s", task.name, num_labels);
   }
-}
-
-EvaluationSplit tokenize(Dataset dataset, const Model& model, int64_t max_seq_length) {
-  TokenizedDataset tokens(dataset, model.tokenizer, max_seq_length);
-  if (tokens.has_pairs() && model.bert.config().type_vocab_size < 2) {
-    fail(ErrorKind::model,
-         "{}: the model has one token type (type_vocab_size 1), but the rows of {} have two texts; expected "
-         "a model "
-         "with two token types",
-         model.folder.string(), dataset.files.front().string());
-  }
-  return {std::move(dataset), std::move(tokens)};
 }
 
 }  // namespace
@@ -83,7 +72,8 @@ EvaluationInput load_evaluation_input(const EvaluationArguments& arguments, cons
   for (Dataset& dataset : rows.splits) {
     map_labels(dataset, names);
     for (const std::string& warning : dataset.warnings) console.warning(warning);
-    splits.push_back(tokenize(std::move(dataset), model, arguments.max_seq_length));
+    TokenizedDataset tokens = tokenize(dataset, model, arguments.max_seq_length);
+    splits.push_back({std::move(dataset), std::move(tokens)});
   }
   return {std::move(model), std::move(rows.task), std::move(splits)};
 }

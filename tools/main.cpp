@@ -36,6 +36,8 @@ const std::vector<Command>& commands() {
       {"diff", "writes what turns one model into another as a delta file", run_diff},
       {"merge", "puts a delta on its base model", run_merge},
       {"pocket", "writes a small generated corpus and five tasks to learn from", run_pocket},
+      {"fisher", "measures the Fisher information of every parameter", run_fisher},
+      {"mask", "chooses single elements to train, by Fisher information, drift or lot", run_mask},
       {"bench", "times kernels and whole training steps against the machine's roof", run_bench},
   };
   return table;
