@@ -69,15 +69,8 @@ std::string base_hash(const SafetensorsFile& file) {
 
 // ---- Scope
 
-/// The tensors that the scope names, in the order of a model. Throws Error(usage) if a glob names none.
+/// The tensors that the scope names, in the order of a model. Throws Error(usage) if there are none.
 std::vector<TensorSize> tensors_in_scope(const std::vector<TensorSize>& tensors, const std::string& scope) {
-  for (const std::string& glob : split_pattern(scope)) {
-    const bool matched = std::any_of(tensors.begin(), tensors.end(), [&](const TensorSize& tensor) {
-      return matches_pattern(tensor.name, glob);
-    });
-    if (!matched)
-      fail(ErrorKind::usage, "--scope: expected a pattern that names tensors, found none for '{}'", glob);
-  }
   std::vector<TensorSize> chosen;
   for (const ComponentGroup& group : group_by_component(tensors).tensors) {
     const bool is_head = group.component == "classifier";
@@ -85,7 +78,8 @@ std::vector<TensorSize> tensors_in_scope(const std::vector<TensorSize>& tensors,
   }
   if (chosen.empty()) {
     fail(ErrorKind::usage,
-         "--scope: expected tensors beside the classifier, which is always trained; found none in '{}'",
+         "--scope: expected a pattern that names tensors (the classifier is always trained), found none for "
+         "'{}'",
          scope);
   }
   return chosen;
