@@ -122,7 +122,7 @@ int run_fisher(Arguments arguments) {
   report_input(console, input, fisher.options);
   const FisherMeasurement measurement = measure(input, fisher.options, console);
   console.result(describe(measurement.report.source) + "\n");
-  console.result(fisher_table("component", measurement.report.components));
+  console.result(fisher_table("component", measurement.report.components) + "\n");
   console.result(fisher_table("weight and bias apart", measurement.report.component_parts));
   if (lock) {
     write_fisher(measurement, fisher.output_dir);

@@ -143,7 +143,7 @@ int write_chosen(const std::string& action, const MaskArguments& mask, const Con
 
 int write_overlap(const MaskArguments& mask, const Console& console) {
   const MaskOverlap overlap = measure_overlap(mask.files());
-  console.result(mask_sizes_table(overlap));
+  console.result(mask_sizes_table(overlap) + "\n");
   console.result(overlap_table(overlap));
   if (!mask.output_dir.empty()) {
     const FolderLock lock(mask.output_dir);
