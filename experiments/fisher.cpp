@@ -200,6 +200,16 @@ Model load_for_task(const FisherOptions& options, const Task& task) {
   return model;
 }
 
+/// AdapterHub's seq_bn applies a block's LayerNorm twice, so that its gradient is a sum over two ops: squares
+/// of single examples cannot be taken at either.
+void refuse_shared_layer_norms(const Model& model) {
+  if (!model.adapter || !model.adapter->original_ln_before) return;
+  fail(ErrorKind::model,
+       "{}: its adapters (one per block, after the LayerNorm) use each output.LayerNorm twice, which Fisher "
+       "information is not computed for; expected a model without them, or with those of houlsby",
+       model.folder.string());
+}
+
 FisherSource source_of(const FisherInput& input, const FisherOptions& options) {
   FisherSource source{.kind = options.expected ? FisherKind::expected : FisherKind::empirical,
                       .regression = input.tokens.regression(),
@@ -221,6 +231,7 @@ FisherSource source_of(const FisherInput& input, const FisherOptions& options) {
 FisherInput load_fisher_input(const FisherOptions& options) {
   TaskSplits rows = load_rows(options);
   Model model = load_for_task(options, rows.task);
+  refuse_shared_layer_norms(model);
   Dataset& dataset = rows.splits.front();
   if (!rows.task.regression) map_labels(dataset, model.bert.config().id2label);
   TokenizedDataset tokens = tokenize(dataset, model, options.max_seq_length);

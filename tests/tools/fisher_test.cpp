@@ -148,6 +148,22 @@ BOOST_AUTO_TEST_CASE(own_files_and_regression) {
   BOOST_TEST(run(test_rows).exit_code == 0);
 }
 
+BOOST_AUTO_TEST_CASE(adapters) {
+  const auto tune = [&](const std::string& method) {
+    const Outcome outcome =
+        run({"finetune", model, "--task_name", "rte", "--glue_dir", glue, "--max_seq_length", "32",
+             "--method", method, "--max_steps", "2", "--output_dir", path(method)});
+    BOOST_REQUIRE_MESSAGE(outcome.exit_code == 0, outcome.err);
+    return run({"fisher", path(method), "--task_name", "rte", "--glue_dir", glue, "--max_seq_length", "32",
+                "--json"});
+  };
+  const Outcome houlsby = tune("houlsby");
+  BOOST_REQUIRE_MESSAGE(houlsby.exit_code == 0, houlsby.err);
+  BOOST_TEST(contains(houlsby.out, "adapter_down"));
+  BOOST_TEST(tune("lora").exit_code == 0);  // merged
+  check_refused(tune("pfeiffer"), 3, "use each output.LayerNorm twice");
+}
+
 BOOST_AUTO_TEST_CASE(fisher_mistakes) {
   check_refused(run({"fisher", "--task_name", "rte", "--glue_dir", glue}), 2, "--model_name_or_path");
   check_refused(run({"fisher", model}), 2, "no data");
