@@ -19,17 +19,19 @@ namespace {
 // ---- Scores
 
 void check_scores(const NamedTensor& named, const fs::path& file) {
-  const std::vector<double> values = named.tensor.to(DType::float64).to_vector<double>();
-  for (size_t i = 0; i < values.size(); ++i) {
+  const double* values = named.tensor.data<double>();
+  for (int64_t i = 0; i < named.tensor.numel(); ++i) {
     if (values[i] >= 0 && std::isfinite(values[i])) continue;
     fail(ErrorKind::model, "{}: tensor '{}': expected scores of at least 0, found {} at place {}",
          file.string(), named.name, values[i], i);
   }
 }
 
-std::vector<NamedTensor> read_scores(const SafetensorsFile& file) {
+/// The classifier of another task may have another size, and is in no mask.
+std::vector<NamedTensor> read_scores(const SafetensorsFile& file, const std::string& scope) {
   std::vector<NamedTensor> tensors;
   for (const std::string& name : file.names()) {
+    if (name.starts_with("classifier.") || !matches_pattern(name, scope)) continue;
     Tensor tensor = file.read(name);
     if (!is_floating(tensor.dtype())) {
       fail(ErrorKind::model, "{}: tensor '{}': expected floating-point scores, found {} (a mask?)",
@@ -55,11 +57,6 @@ void require_same_tensors(const std::vector<NamedTensor>& first, const std::vect
            file.string(), first[i].name, first[i].tensor.shape(), other[i].tensor.shape());
     }
   }
-}
-
-/// The classifier of another task may have another size, and is in no mask.
-void remove_classifier(std::vector<NamedTensor>& tensors) {
-  std::erase_if(tensors, [](const NamedTensor& named) { return named.name.starts_with("classifier."); });
 }
 
 std::string base_hash(const SafetensorsFile& file) {
@@ -146,12 +143,12 @@ std::vector<int64_t> smallest_positions(const std::vector<double>& ranks, int64_
 
 }  // namespace
 
-ElementScores read_element_scores(const std::vector<fs::path>& files, const std::string& method) {
+ElementScores read_element_scores(const std::vector<fs::path>& files, const std::string& method,
+                                  const std::string& scope) {
   ElementScores scores{.method = method, .base_model_sha256 = "", .tensors = {}};
   for (size_t i = 0; i < files.size(); ++i) {
     const SafetensorsFile file(files[i]);
-    std::vector<NamedTensor> tensors = read_scores(file);
-    remove_classifier(tensors);
+    std::vector<NamedTensor> tensors = read_scores(file, scope);
     if (i == 0) {
       scores.tensors = std::move(tensors);
       scores.base_model_sha256 = base_hash(file);

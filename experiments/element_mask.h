@@ -22,9 +22,11 @@ struct ElementScores {
 };
 
 /// Reads files of scores with the same tensors (fisher.safetensors, drift.safetensors of several tasks or
-/// seeds) and takes the mean of each element over them, so that every file counts the same. Throws
-/// Error(model) for a file whose tensors are others, or hold negative or not finite values.
-ElementScores read_element_scores(const std::vector<std::filesystem::path>& files, const std::string& method);
+/// seeds) and takes the mean of each element over them, so that every file counts the same. Tensors outside
+/// the scope, and the classifier, are left out. Throws Error(model) for a file whose tensors are others, or
+/// hold negative or not finite values.
+ElementScores read_element_scores(const std::vector<std::filesystem::path>& files, const std::string& method,
+                                  const std::string& scope = "*");
 
 /// How many elements of which tensors.
 struct MaskSize {

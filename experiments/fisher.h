@@ -113,8 +113,8 @@ FisherInput load_fisher_input(const FisherOptions& options);
 std::optional<FisherMeasurement> measure_fisher(FisherInput& input, const FisherOptions& options,
                                                 const EvaluationProgress& progress = {});
 
-/// Writes fisher.json, fisher.safetensors (per element), components.csv, component_layers.csv and
-/// tensors.csv. Throws Error(write).
+/// Writes components.csv, component_parts.csv, component_layers.csv, tensors.csv, fisher.json and, at last,
+/// fisher.safetensors (per element). Throws Error(write).
 void write_fisher(const FisherMeasurement& measurement, const std::filesystem::path& folder);
 
 }  // namespace normtune

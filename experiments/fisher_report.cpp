@@ -182,8 +182,13 @@ FisherReport read_fisher_report(const fs::path& file) {
 
 void write_fisher(const FisherMeasurement& measurement, const fs::path& folder) {
   const FisherReport& report = measurement.report;
-  const auto weights = report.source.model_sha256.find("weights");
   fs::create_directories(folder);
+  write_file_atomically(folder / "components.csv", rows_csv(report.components, false));
+  write_file_atomically(folder / "component_parts.csv", rows_csv(report.component_parts, false));
+  write_file_atomically(folder / "component_layers.csv", rows_csv(report.component_layers, false));
+  write_file_atomically(folder / "tensors.csv", rows_csv(report.tensors, true));
+  write_file_atomically(folder / "fisher.json", to_json(report).dump(2) + "\n");
+  const auto weights = report.source.model_sha256.find("weights");
   write_safetensors(
       folder / "fisher.safetensors", measurement.elements,
       {{"method", "fisher"},
@@ -191,11 +196,6 @@ void write_fisher(const FisherMeasurement& measurement, const fs::path& folder) 
        {"task", report.source.task},
        {"samples", std::to_string(report.source.samples)},
        {"base_model_sha256", weights == report.source.model_sha256.end() ? "" : weights->second}});
-  write_file_atomically(folder / "components.csv", rows_csv(report.components, false));
-  write_file_atomically(folder / "component_parts.csv", rows_csv(report.component_parts, false));
-  write_file_atomically(folder / "component_layers.csv", rows_csv(report.component_layers, false));
-  write_file_atomically(folder / "tensors.csv", rows_csv(report.tensors, true));
-  write_file_atomically(folder / "fisher.json", to_json(report).dump(2) + "\n");
 }
 
 }  // namespace normtune

@@ -22,6 +22,7 @@ struct FisherArguments {
   CommonOptions common;
   std::optional<uint64_t> init_seed;  ///< --seed
   fs::path output_dir;
+  bool figures = true;
 };
 
 void add_fisher_options(Options& options, FisherArguments& arguments) {
@@ -45,6 +46,7 @@ void add_fisher_options(Options& options, FisherArguments& arguments) {
   options.group("Output");
   options.path("output_dir", arguments.output_dir, "DIR",
                "for fisher.safetensors (per element), fisher.json, tables (CSV) and figures");
+  options.boolean("figures", arguments.figures, "draws figures with Python's matplotlib");
   add_common_options(options, arguments.common);
 }
 
@@ -126,7 +128,7 @@ int run_fisher(Arguments arguments) {
   console.result(fisher_table("weight and bias apart", measurement.report.component_parts));
   if (lock) {
     write_fisher(measurement, fisher.output_dir);
-    draw(console, fisher.output_dir);
+    if (fisher.figures) draw(console, fisher.output_dir);
   }
   console.document(to_json(measurement.report));
   return 0;

@@ -25,6 +25,7 @@ struct MaskArguments {
   std::vector<fs::path> positionals;  ///< the action, then its files
   MaskSize size;
   fs::path output_file, output_dir;
+  bool figures = true;
 
   const fs::path& first() const { return positionals.at(1); }
   std::vector<fs::path> files() const { return {positionals.begin() + 1, positionals.end()}; }
@@ -51,6 +52,7 @@ void add_mask_options(Options& options, MaskArguments& mask) {
   options.group("Output");
   options.path("output_file", mask.output_file, "FILE", "the mask, for finetune --method mask --mask FILE");
   options.path("output_dir", mask.output_dir, "DIR", "overlap: for overlap.json, overlap.csv and figures");
+  options.boolean("figures", mask.figures, "overlap: draws figures with Python's matplotlib");
   add_common_options(options, mask.common);
 }
 
@@ -105,7 +107,8 @@ ElementMask random_mask(const MaskArguments& mask) {
 ElementMask make_mask(const std::string& action, const MaskArguments& mask, const Console& console) {
   if (action == "random") return random_mask(mask);
   if (chooses(action)) {
-    ChosenElements chosen = choose_by_score(read_element_scores(mask.files(), action), mask.size);
+    ChosenElements chosen =
+        choose_by_score(read_element_scores(mask.files(), action, mask.size.scope), mask.size);
     for (const std::string& note : chosen.notes) console.warning(note);
     return std::move(chosen.mask);
   }
@@ -141,6 +144,12 @@ int write_chosen(const std::string& action, const MaskArguments& mask, const Con
   return 0;
 }
 
+void draw(const Console& console, const fs::path& folder) {
+  const DrawnFigures figures = draw_figures("plot_masks.py", {(folder / "overlap.json").string()});
+  for (const fs::path& file : figures.files) console.result(file.string());
+  if (!figures.note.empty()) console.note(figures.note);
+}
+
 int write_overlap(const MaskArguments& mask, const Console& console) {
   const MaskOverlap overlap = measure_overlap(mask.files());
   console.result(mask_sizes_table(overlap) + "\n");
@@ -148,9 +157,7 @@ int write_overlap(const MaskArguments& mask, const Console& console) {
   if (!mask.output_dir.empty()) {
     const FolderLock lock(mask.output_dir);
     write_mask_overlap(overlap, mask.output_dir);
-    const DrawnFigures figures = draw_figures("plot_masks.py", {(mask.output_dir / "overlap.json").string()});
-    for (const fs::path& file : figures.files) console.result(file.string());
-    if (!figures.note.empty()) console.note(figures.note);
+    if (mask.figures) draw(console, mask.output_dir);
   }
   console.document(to_json(overlap));
   return 0;

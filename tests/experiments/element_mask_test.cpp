@@ -161,6 +161,7 @@ BOOST_AUTO_TEST_CASE(files_count_the_same) {
   BOOST_TEST(mean.base_model_sha256 == "abc");
   const auto other = files.write("other", {named(bias(0), {1, 1, 1})}, "def");
   BOOST_TEST(read_element_scores({one, other}, "from-fisher").base_model_sha256 == "");
+  BOOST_TEST(read_element_scores({one, two}, "from-fisher", "*.weight").tensors.empty());
   // Classifiers differ from task to task.
   const auto wide = files.write("wide", {named(bias(0), {1, 1, 1}), named("classifier.bias", {1, 1})});
   BOOST_TEST(read_element_scores({one, wide}, "from-fisher").tensors.size() == 1u);

@@ -28,14 +28,11 @@ struct FisherFixture {
 
   std::string path(const std::string& name) const { return (folder / name).string(); }
 
-  /// No figures, which take seconds.
-  static Outcome run(std::vector<std::string> arguments) {
-    return run_normtune(
-        Call{.arguments = std::move(arguments), .environment = {{"NORMTUNE_PYTHON", "/bin/false"}}});
-  }
+  static Outcome run(std::vector<std::string> arguments) { return run_normtune(std::move(arguments)); }
   Outcome fisher(std::vector<std::string> options = {}, const std::string& task = "rte") const {
     options.insert(options.begin(),
                    {"fisher", model, "--task_name", task, "--glue_dir", glue, "--max_seq_length", "32"});
+    options.push_back("--figures=false");  // which take seconds
     return run(options);
   }
   /// The Fisher information of the tiny model on a task, as a file.
@@ -220,7 +217,8 @@ BOOST_AUTO_TEST_CASE(sets_and_overlap) {
   const std::string mean = mask("mean", {"from-fisher", path("fisher-rte/fisher.safetensors"),
                                          path("fisher-cola/fisher.safetensors"), "--top_k", "30"});
   BOOST_TEST(read_mask(mean).count() == 30);
-  const Outcome outcome = run({"mask", "overlap", a, b, united, "--output_dir", output, "--json"});
+  const Outcome outcome =
+      run({"mask", "overlap", a, b, united, "--output_dir", output, "--figures", "false", "--json"});
   BOOST_REQUIRE_MESSAGE(outcome.exit_code == 0, outcome.err);
   const nlohmann::json overlap = outcome.json();
   BOOST_TEST(overlap["masks"].size() == 3u);
@@ -231,6 +229,31 @@ BOOST_AUTO_TEST_CASE(sets_and_overlap) {
   BOOST_TEST(nlohmann::json::parse(read_text(fs::path(output) / "overlap.json")) == overlap);
   BOOST_TEST(contains(read_text(fs::path(output) / "overlap.csv"), "a,b,30,30,"));
   BOOST_TEST(contains(run({"mask", "overlap", a, b}).out, "a and b"));
+}
+
+BOOST_AUTO_TEST_CASE(masks_from_drift) {
+  const auto finetune = [&](const std::string& method, const std::string& folder_name) {
+    const Outcome outcome = run({"finetune", model, "--task_name", "rte", "--glue_dir", glue,
+                                 "--max_seq_length", "32", "--method", method, "--max_steps", "3",
+                                 "--learning_rate", "1e-2", "--output_dir", path(folder_name)});
+    BOOST_REQUIRE_MESSAGE(outcome.exit_code == 0, outcome.err);
+    BOOST_TEST(run({"drift", model, path(folder_name), "--output_dir", path(folder_name + "-drift"),
+                    "--figures", "false"})
+                   .exit_code == 0);
+    return path(folder_name + "-drift/drift.safetensors");
+  };
+  // Nothing but the LayerNorms has moved.
+  const ElementMask mask_of_layernorm =
+      read_mask(mask("drift.mask", {"from-drift", finetune("layernorm", "layernorm"), "--top_k", "32"}));
+  BOOST_TEST(mask_of_layernorm.origin.method == "from-drift");
+  BOOST_TEST(mask_of_layernorm.count() == 32);
+  for (const MaskedTensor& masked : mask_of_layernorm.tensors) {
+    BOOST_TEST((contains(masked.name, ".output.LayerNorm.") && !contains(masked.name, "attention")),
+               masked.name);
+  }
+  const Outcome more = run({"mask", "from-drift", path("layernorm-drift/drift.safetensors"), "--top_k", "40",
+                            "--output_file", path("more.mask")});
+  BOOST_TEST(contains(more.err, "8 of the 40 elements have the score 0"), more.err);
 }
 
 BOOST_AUTO_TEST_CASE(finetune_moves_exactly_the_elements_of_a_mask) {
