@@ -221,6 +221,15 @@ DriftCheckpoint Measurement::run_checkpoint(int64_t step, const std::optional<St
           .component_layers = make_rows(lists_.component_layers, sums_, steps)};
 }
 
+/// The run's learning rates say something of the change only if the run began with `before`.
+std::optional<StepSizes> step_sizes_from(const ModelFolder& before, const fs::path& folder) {
+  std::optional<StepSizes> steps = read_step_sizes(folder);
+  if (steps && !steps->base_sha256.empty() && steps->base_sha256 != before.weights_sha256()) {
+    steps->no_walk_because = "the run began with other weights than BEFORE";
+  }
+  return steps;
+}
+
 bool has_weights(const fs::path& folder) {
   return first_present(folder, {"model.safetensors", "model.safetensors.index.json", "pytorch_model.bin",
                                 "pytorch_model.bin.index.json"})
@@ -249,11 +258,11 @@ Drift measure_drift(const fs::path& before, const fs::path& after, const DriftOp
   const bool use_last_checkpoint = !steps.empty() && !has_weights(after);
   const fs::path folder = use_last_checkpoint ? checkpoint_path(after, steps.back()) : after;
   const ModelFolder changed(folder);
-  Drift drift = Measurement(reference, changed, options).run(read_step_sizes(folder));
+  Drift drift = Measurement(reference, changed, options).run(step_sizes_from(reference, folder));
   for (const int64_t step : steps) {
     const ModelFolder checkpoint(checkpoint_path(after, step));
-    drift.checkpoints.push_back(
-        Measurement(reference, checkpoint, options).run_checkpoint(step, read_step_sizes(checkpoint.path())));
+    drift.checkpoints.push_back(Measurement(reference, checkpoint, options)
+                                    .run_checkpoint(step, step_sizes_from(reference, checkpoint.path())));
   }
   return drift;
 }

@@ -25,6 +25,7 @@ struct Records {
   json state;   // trainer_state.json
   json config;  // of the start line of metrics.jsonl; an empty object if there is none
   json evaluations = json::array();
+  std::string base_sha256;
 };
 
 void read_log(const fs::path& file, Records& records) {
@@ -34,6 +35,7 @@ void read_log(const fs::path& file, Records& records) {
     const json line = parse_json(text, file.string(), ErrorKind::model, ++number);
     const std::string kind = line.is_object() ? line.value("kind", "") : "";
     if (kind == "start" && line.contains("config")) records.config = line["config"];
+    if (kind == "start") records.base_sha256 = line.value("base_model_sha256", "");
     if (kind == "eval") records.evaluations.push_back(line);
   }
 }
@@ -126,6 +128,7 @@ std::optional<StepSizes> read_step_sizes(const fs::path& folder) {
   try {
     StepSizes sizes{.optimizer = records->config.value("optim", ""),
                     .steps = steps_of(*records, folder),
+                    .base_sha256 = records->base_sha256,
                     .no_walk_because = reason_without_walk(records->config)};
     std::optional<std::vector<double>> rates = scheduled_rates(*records, sizes.steps);
     if (!rates) rates = logged_rates(*records, sizes.steps);
@@ -150,6 +153,7 @@ nlohmann::ordered_json to_json(const StepSizes& steps) {
           {"sum_sq_lr", steps.sum_sq_lr},
           {"sign_walk", steps.sign_walk()},
           {"random_walk", steps.random_walk()},
+          {"base_sha256", steps.base_sha256},
           {"no_walk_because", steps.no_walk_because}};
 }
 
@@ -159,6 +163,7 @@ StepSizes step_sizes_from_json(const json& value) {
           .max_lr = value.at("max_lr"),
           .sum_lr = value.at("sum_lr"),
           .sum_sq_lr = value.at("sum_sq_lr"),
+          .base_sha256 = value.at("base_sha256"),
           .no_walk_because = value.at("no_walk_because")};
 }
 

@@ -24,6 +24,8 @@ struct StepSizes {
   double max_lr = 0;
   double sum_lr = 0;
   double sum_sq_lr = 0;
+  /// SHA-256 of the weights that the run began with, as its log has it; empty if not known.
+  std::string base_sha256;
   /// Why the two walks say nothing of this run; empty if they do.
   std::string no_walk_because;
 

@@ -117,6 +117,7 @@ std::string embedding_table(const Drift& drift, bool walks) {
     const std::string component = rows.tensor.substr(rows.tensor.find("embeddings.") + 11);
     const std::string name = component.substr(0, component.rfind(".weight"));
     table.push_back(cells_of(name + ", occur", rows.occurring, rows.of_occurring, walks));
+    if (rows.occurring == rows.rows) continue;
     table.push_back(cells_of(name + ", never", rows.rows - rows.occurring, rows.of_others, walks));
   }
   return format_table(table);
@@ -148,16 +149,17 @@ std::string checkpoint_table(const Drift& drift) {
 
 void print(const Console& console, const DriftArguments& arguments, const Drift& drift) {
   const bool walks = drift.step_sizes && drift.step_sizes->walks();
+  const auto print_part = [&](const std::string& text) { console.result(text + "\n"); };
   console.result(fmt::format("from {} to {}; D = mean |after - before|, ranked", drift.before, drift.after));
-  console.result(describe_steps(drift.step_sizes) + "\n");
-  console.result(change_table("component", drift.components, walks));
-  console.result(change_table("weight and bias apart", drift.component_parts, walks));
-  if (arguments.layers) console.result(change_table("layer by layer", drift.component_layers, walks));
-  if (arguments.tensors) console.result(change_table("tensor", drift.tensors, walks));
+  print_part(describe_steps(drift.step_sizes) + "\n");
+  print_part(change_table("component", drift.components, walks));
+  print_part(change_table("weight and bias apart", drift.component_parts, walks));
+  if (arguments.layers) print_part(change_table("layer by layer", drift.component_layers, walks));
+  if (arguments.tensors) print_part(change_table("tensor", drift.tensors, walks));
   if (!drift.embedding_rows.empty()) {
-    console.result(embedding_table(drift, walks) + fmt::format("(told by: {})\n", drift.rows_told_by));
+    print_part(embedding_table(drift, walks) + fmt::format("(told by: {})\n", drift.rows_told_by));
   }
-  if (!drift.checkpoints.empty()) console.result(checkpoint_table(drift));
+  if (!drift.checkpoints.empty()) print_part(checkpoint_table(drift));
   for (const auto& [folder, names] :
        {std::pair(drift.before, drift.only_before), std::pair(drift.after, drift.only_after)}) {
     if (names.empty()) continue;

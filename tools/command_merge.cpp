@@ -37,7 +37,7 @@ int run_merge(Arguments arguments) {
   const FolderLock lock(output_dir);
   const MergeReport report = merge_delta(base, delta, output_dir, merge);
   const Console console = common.console();
-  console.result(fmt::format("{}: {} merged into {}", output_dir.string(), report.delta, base.string()));
+  console.result(fmt::format("{}: {} with {}", output_dir.string(), base.string(), report.delta));
   if (!report.left_over.empty()) {
     console.result(fmt::format("{} tensors of adapters cannot be merged; they are in {}",
                                report.left_over.size(), (output_dir / "adapterhub").string()));

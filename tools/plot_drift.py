@@ -21,9 +21,10 @@ import sys
 import figure_style  # first: it says what to do where matplotlib is missing
 from figure_style import plt
 from matplotlib.colors import LogNorm
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 D_LABEL = "mean absolute change D"
+PLAIN_NUMBERS = FuncFormatter(lambda value, _: f"{value:g}")  # no power of ten beside the axis
 
 
 def read_drift(folder):
@@ -54,7 +55,8 @@ def draw_bars(axes, rows, key, label):
     axes.set_yticks(places, names)
     axes.invert_yaxis()
     axes.set_xlabel(label)
-    axes.ticklabel_format(axis="x", style="sci", scilimits=(-2, 3))
+    axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.xaxis.set_major_formatter(PLAIN_NUMBERS)
     figure_style.draw_grid(axes, axis="x")
 
 
@@ -68,21 +70,21 @@ def draw_walks(axes, drift, largest):
             axes.axvline(steps[key], linestyle=style, color="black", linewidth=1.2,
                          label=f"{key.replace('_', ' ')} of the learning rate: {steps[key]:.2g}")
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(loc="lower right", framealpha=1)
+        axes.figure.legend(loc="lower center", ncol=2, frameon=False)
 
 
 def draw_ranking(drift):
     by_change, by_ratio = ranked(drift["components"]), ranked(drift["components"], "rel_l2")
     if not by_change:
         return None
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10.5, 0.28 * len(by_change) + 1.7))
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10.5, 0.28 * len(by_change) + 2.1))
     draw_bars(left, by_change, "mean_abs", D_LABEL)
     draw_walks(left, drift, by_change[0]["mean_abs"])
     left.set_title("by absolute change")
-    draw_bars(right, by_ratio, "rel_l2", "relative change ||after - before|| / ||before||")
+    draw_bars(right, by_ratio, "rel_l2", "L2 norm of the change / of the weights")
     right.set_title("by relative change")
     figure.suptitle("What moved most, " + title_of(drift))
-    figure.tight_layout()
+    figure.tight_layout(rect=(0, 0.05, 1, 1))
     return figure
 
 
@@ -102,13 +104,13 @@ def draw_layers(drift):
     if not moved:
         return None
     figure, axes = plt.subplots(figsize=(max(5.5, 0.42 * len(layers) + 3.6), 0.36 * len(components) + 1.7))
-    scale = LogNorm(min(moved), max(moved)) if min(moved) < max(moved) else None
+    scale = LogNorm(min(moved), max(moved)) if 20 * min(moved) < max(moved) else None
     image = axes.imshow(matrix, cmap=figure_style.HEAT_MAP, norm=scale, aspect="auto")
     axes.set_facecolor("#DDDDDD")  # what did not move
     axes.set_yticks(range(len(components)), components)
     axes.set_xticks(range(len(layers)), layers)
     axes.set_xlabel("layer (grey: did not move)" if len(moved) < len(components) * len(layers) else "layer")
-    figure.colorbar(image, ax=axes, label=D_LABEL)
+    figure.colorbar(image, ax=axes, label=D_LABEL, format=None if scale else PLAIN_NUMBERS)
     axes.set_title("Change by layer and component,\n" + title_of(drift))
     figure.tight_layout()
     return figure
@@ -130,7 +132,8 @@ def draw_distribution(drift):
     axes.set_xscale("log")
     axes.set_yticks(range(len(rows)), [row["component"] for row in rows])
     axes.invert_yaxis()
-    axes.set_xlabel("|change| of an element: median (dot), middle half (bar), 5 to 95 % (line), largest (tick)")
+    axes.set_xlabel("|change| of an element\nmedian (dot), middle half (bar), 5 to 95 % (line), largest (tick);\n"
+                    "elements that did not move are drawn at the smallest value")
     axes.set_title("How the change is spread, " + title_of(drift))
     figure_style.draw_grid(axes, axis="x")
     figure.tight_layout()
@@ -143,17 +146,18 @@ def draw_trajectory(drift):
     if not names:
         return None
     figure, axes = plt.subplots(figsize=(9, 4.6))
-    steps = [checkpoint["step"] for checkpoint in checkpoints]
+    steps = [0, *(checkpoint["step"] for checkpoint in checkpoints)]
     for index, name in enumerate(names):
         colour, marker = figure_style.component_style(name, index)
         values = [next(row["mean_abs"] for row in checkpoint["components"] if row["component"] == name)
                   for checkpoint in checkpoints]
-        axes.plot(steps, values, color=colour, marker=marker, markersize=5, linewidth=1.4, label=name)
+        axes.plot(steps, [0, *values], color=colour, marker=marker, markersize=5, linewidth=1.4, label=name)
     axes.set_xlabel("step")
     axes.set_ylabel(D_LABEL)
     axes.set_ylim(bottom=0)
+    axes.set_xlim(left=0)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
+    axes.yaxis.set_major_formatter(PLAIN_NUMBERS)
     figure_style.draw_grid(axes)
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
     axes.set_title("Change over the run, " + title_of(drift))
