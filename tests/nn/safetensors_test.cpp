@@ -1,5 +1,6 @@
 #include "nn/safetensors.h"
 
+#include "nn/safetensors_writer.h"
 #include "tests/file_helpers.h"
 #include "tests/nn/tensor_helpers.h"
 
@@ -197,6 +198,32 @@ BOOST_AUTO_TEST_CASE(refuses_holes_and_overlaps) {
       R"({"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}})", "xyz",
       "surplus bytes at the end: the tensors take 2 bytes behind the header, the file has 3");
   check_header_refused("{}", "x", "surplus bytes at the end");
+}
+
+BOOST_AUTO_TEST_CASE(tensors_made_one_at_a_time_give_the_same_file) {
+  const std::vector<NamedTensor> tensors = {{"b", Tensor::full({3}, 1, DType::float32)},
+                                            {"a", Tensor::full({2, 2}, 2, DType::float32)},
+                                            {"c", Tensor::full({5}, 3, DType::float64)}};
+  write_safetensors(path, tensors, {{"key", "value"}});
+  std::vector<TensorOutline> outlines;
+  for (const NamedTensor& named : tensors) {
+    outlines.push_back({named.name, named.tensor.dtype(), named.tensor.shape()});
+  }
+  std::string asked;
+  const auto make = [&](const TensorOutline& outline) {
+    asked += outline.name;
+    for (const NamedTensor& named : tensors) {
+      if (named.name == outline.name) return named.tensor;
+    }
+    return Tensor();
+  };
+  write_safetensors_one_by_one(folder / "other", outlines, make, {{"key", "value"}});
+  BOOST_TEST(asked == "cab");  // the order of the file
+  BOOST_TEST(read_bytes(folder / "other") == read_bytes(path));
+
+  const auto wrong = [](const TensorOutline&) { return Tensor::full({1}, 0, DType::float32); };
+  BOOST_CHECK_THROW(write_safetensors_one_by_one(folder / "wrong", outlines, wrong), std::invalid_argument);
+  BOOST_TEST(!std::filesystem::exists(folder / "wrong"));
 }
 
 BOOST_AUTO_TEST_CASE(hostile_names_do_not_break_the_line) {
