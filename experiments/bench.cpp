@@ -30,16 +30,21 @@ double median(std::vector<double> values) {
   return *middle;
 }
 
-/// Median time of `work` in seconds, after one run that is discarded.
-double time_work(const std::function<void()>& work, int64_t repeats) {
-  work();
+/// Median time of `work` on a device in seconds, after one run that is discarded.
+double time_work(const std::function<void()>& work, int64_t repeats, Backend& backend) {
+  const auto whole_work = [&] {
+    work();
+    backend.synchronize();
+  };
+  whole_work();
   std::vector<double> times;
-  for (int64_t i = 0; i < repeats; ++i) times.push_back(seconds_of(work));
+  for (int64_t i = 0; i < repeats; ++i) times.push_back(seconds_of(whole_work));
   return median(times);
 }
 
 /// Random token ids (the special ones left out) in sequences of the given lengths.
-PackedBatch random_batch(const BertConfig& config, const std::vector<int64_t>& lengths, uint64_t seed) {
+PackedBatch random_batch(const BertConfig& config, const std::vector<int64_t>& lengths, uint64_t seed,
+                         Device device) {
   const int64_t total = std::accumulate(lengths.begin(), lengths.end(), int64_t{0});
   const Tensor words = Tensor::empty({total}, DType::float64);
   fill_uniform(words, "bench.input_ids", seed, 1);
@@ -57,14 +62,14 @@ PackedBatch random_batch(const BertConfig& config, const std::vector<int64_t>& l
                         static_cast<int64_t>(examples.size())});
     begin += count;
   }
-  return pack(examples);
+  return pack(examples, device);
 }
 
 /// A model, its optimiser and one training step.
 class BenchTrainer {
  public:
   explicit BenchTrainer(const StepBenchOptions& options)
-      : options_(options), model_(options.config, BertHead::classification, options.dtype) {
+      : options_(options), model_(options.config, BertHead::classification, options.dtype, options.device) {
     for (const Parameter& parameter : model_.parameters()) {
       initialize_parameter(parameter, options.config, options.seed);
     }
@@ -77,7 +82,7 @@ class BenchTrainer {
 
   Variable loss(const PackedBatch& batch) {
     const ForwardContext context{.training = true, .dropout_seed = options_.seed, .step = step_++};
-    const Tensor labels = Tensor::zeros({batch.batch_size}, DType::int32);
+    const Tensor labels = Tensor::zeros({batch.batch_size}, DType::int32, options_.device);
     return cross_entropy_loss(model_.classify(batch, context), labels,
                               1.0 / static_cast<double>(batch.batch_size));
   }
@@ -87,6 +92,7 @@ class BenchTrainer {
     const double norm = optimizer_->gradient_norm();
     optimizer_->step(5e-5, std::min(1.0, 1.0 / (norm + 1e-6)));
     optimizer_->zero_grad();
+    backend_of(options_.device).synchronize();
   }
 
  private:
@@ -137,7 +143,7 @@ StepBenchResult bench_step(const StepBenchOptions& options) {
   StepBenchResult result;
   double tokens = 0, flops = 0;
   for (const std::vector<int64_t>& lengths : options.batches) {
-    batches.push_back(random_batch(options.config, lengths, options.seed + batches.size()));
+    batches.push_back(random_batch(options.config, lengths, options.seed + batches.size(), options.device));
     tokens += static_cast<double>(batches.back().total_tokens);
     flops += needed_step_flops(trainer.model(), lengths);
   }
@@ -152,10 +158,11 @@ StepBenchResult bench_step(const StepBenchOptions& options) {
     if (pass > 0) pass_times.push_back(pass_time);
   }
   result.peak_rss_bytes = peak_rss_bytes();
+  result.peak_device_bytes = peak_device_bytes(options.device);
   result.ms_per_step = median(step_times) * 1e3;
   result.tokens_per_second = tokens / median(pass_times);
   result.needed_gflops = flops / 1e9;
-  result.roof_gflops = backend_of({}).measure_roof(options.dtype).gflops;
+  result.roof_gflops = backend_of(options.device).measure_roof(options.dtype).gflops;
   result.roof_share = result.needed_gflops / median(pass_times) / result.roof_gflops;
   result.saved_bytes_per_token_layer = measure_saved_bytes(trainer, batches.front());
   result.trainable_parameters = trainable_elements(trainer.optimizer().tensors());
@@ -168,14 +175,15 @@ namespace {
 /// Times kernels one by one and relates them to what the machine can do.
 class KernelBench {
  public:
-  KernelBench(int64_t rows, int64_t repeats)
+  KernelBench(int64_t rows, int64_t repeats, Device device)
       : rows_(rows),
         repeats_(repeats),
-        backend_(backend_of({})),
+        device_(device),
+        backend_(backend_of(device)),
         roof_(backend_.measure_roof(DType::float32)) {}
 
   /// Uninitialised memory may hold NaN or denormal numbers, which some machines compute slowly.
-  static Tensor values(const Shape& shape) { return Tensor::full(shape, 0.5, DType::float32); }
+  Tensor values(const Shape& shape) const { return Tensor::full(shape, 0.5, DType::float32, device_); }
 
   void product(const std::string& kernel, const Backend::MatMul& args) {
     const int64_t inner = args.transpose_a ? args.a.rows : args.a.cols;
@@ -186,7 +194,7 @@ class KernelBench {
 
   void add_product(const std::string& kernel, const std::string& shape, double flops,
                    const std::function<void()>& work) {
-    const double seconds = time_work(work, repeats_);
+    const double seconds = time_work(work, repeats_, backend_);
     const double gflops = flops / seconds / 1e9;
     results_.push_back({kernel, shape, seconds * 1e3, gflops, 0, gflops / roof_.gflops});
   }
@@ -194,7 +202,7 @@ class KernelBench {
   /// `bytes`: what the kernel must read and write.
   void add_memory_bound(const std::string& kernel, const Shape& shape, double bytes,
                         const std::function<void()>& work) {
-    const double seconds = time_work(work, repeats_);
+    const double seconds = time_work(work, repeats_, backend_);
     const double gbs = bytes / seconds / 1e9;
     results_.push_back(
         {kernel, fmt::format("{}", fmt::join(shape, "x")), seconds * 1e3, 0, gbs, gbs / roof_.gbs});
@@ -312,6 +320,7 @@ class KernelBench {
 
  private:
   int64_t rows_, repeats_;
+  Device device_;
   Backend& backend_;
   MachineRoof roof_;
   std::vector<KernelBenchResult> results_;
@@ -320,15 +329,15 @@ class KernelBench {
 }  // namespace
 
 std::vector<KernelBenchResult> bench_kernels(const BertConfig& config, int64_t num_sequences, int64_t seq_len,
-                                             int64_t repeats) {
+                                             int64_t repeats, Device device) {
   const int64_t hidden_size = config.hidden_size, intermediate_size = config.intermediate_size;
   const PackedBatch batch =
-      random_batch(config, std::vector<int64_t>(static_cast<size_t>(num_sequences), seq_len), 42);
+      random_batch(config, std::vector<int64_t>(static_cast<size_t>(num_sequences), seq_len), 42, device);
   const DropoutMask mask{.probability = 0.1,
                          .key = dropout_key(42, 0, 0),
                          .example_ids = batch.example_ids,
                          .positions = batch.position_ids};
-  KernelBench bench(num_sequences * seq_len, repeats);
+  KernelBench bench(num_sequences * seq_len, repeats, device);
   bench.linear("query_key_value", hidden_size, 3 * hidden_size);
   bench.linear("attention.output.dense", hidden_size, hidden_size);
   bench.linear("intermediate.dense", hidden_size, intermediate_size);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -18,6 +19,7 @@ struct StepBenchOptions {
   BertConfig config;
   MethodOptions method;
   DType dtype = DType::float32;
+  Device device;
   bool last_layer_cls_only = true;
   /// Sequence lengths of each batch; the batches are run in turn.
   std::vector<std::vector<int64_t>> batches;
@@ -34,7 +36,8 @@ struct StepBenchResult {
   double saved_bytes_per_token_layer = 0;  ///< kept for backward, averaged over the layers
   int64_t trainable_parameters = 0;
   int64_t total_parameters = 0;
-  int64_t peak_rss_bytes = 0;  ///< VmHWM of the process
+  int64_t peak_rss_bytes = 0;                ///< VmHWM of the process
+  std::optional<int64_t> peak_device_bytes;  ///< none on the CPU
 };
 
 /// Times whole training steps (forward, backward, gradient norm, AdamW) of a randomly initialised classifier
@@ -52,7 +55,7 @@ struct KernelBenchResult {
 
 /// Times the kernels of a step at the sizes of `config`, for `num_sequences` of `seq_len` tokens each.
 std::vector<KernelBenchResult> bench_kernels(const BertConfig& config, int64_t num_sequences, int64_t seq_len,
-                                             int64_t repeats);
+                                             int64_t repeats, Device device = {});
 
 /// Reads one sequence length per line and cuts the list into batches of `batch_size`, in file order.
 /// Throws Error(data) naming file and line.

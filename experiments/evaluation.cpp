@@ -44,7 +44,7 @@ std::optional<std::vector<double>> compute_logits(const Bert& model, const Token
     indices.resize(static_cast<size_t>(std::min(batch_size, data.size() - begin)));
     std::iota(indices.begin(), indices.end(), begin);
     const Variable output = model.classify(data.batch(indices, model.device()), {.training = false});
-    const std::vector<double> rows = output.tensor().to(DType::float64).to_vector<double>();
+    const std::vector<double> rows = output.tensor().to(Device{}).to(DType::float64).to_vector<double>();
     logits.insert(logits.end(), rows.begin(), rows.end());
   }
   return logits;

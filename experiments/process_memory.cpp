@@ -5,6 +5,8 @@
 #include <fstream>
 #include <string>
 
+#include "tensor/backend.h"
+
 namespace normtune {
 
 int64_t peak_rss_bytes() {
@@ -16,6 +18,11 @@ int64_t peak_rss_bytes() {
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
   return static_cast<int64_t>(usage.ru_maxrss) * 1024;
+}
+
+std::optional<int64_t> peak_device_bytes(Device device) {
+  if (device.type == DeviceType::cpu) return std::nullopt;
+  return static_cast<int64_t>(backend_of(device).allocator().stats().peak_in_use);
 }
 
 }  // namespace normtune

@@ -273,10 +273,11 @@ json TrainingRun::write_eval_results(const ScoredEvaluation& evaluation) {
 
 /// What all_results.json says beside the results of training and evaluation.
 json TrainingRun::summary() const {
+  const std::optional<int64_t> device_bytes = peak_device_bytes(options_.device);
   return {{"run", run_id_},
           {"ms_per_step", median_step_time(trainer_->step_milliseconds())},
           {"peak_rss_bytes", peak_rss_bytes()},
-          {"peak_device_bytes", nullptr},
+          {"peak_device_bytes", device_bytes ? json(*device_bytes) : json()},
           {"total_parameters", model_->bert.parameters().numel()},
           {"trainable_parameters", trainable_elements(optimizer_->tensors())}};
 }

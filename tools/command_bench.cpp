@@ -95,7 +95,7 @@ Json step_document(const BenchOptions& bench, const StepBenchResult& result) {
           {"roof_gflops", result.roof_gflops},
           {"roof_share", result.roof_share},
           {"peak_rss_bytes", result.peak_rss_bytes},
-          {"peak_device_bytes", nullptr},
+          {"peak_device_bytes", result.peak_device_bytes ? Json(*result.peak_device_bytes) : Json()},
           {"saved_bytes_per_token_layer", result.saved_bytes_per_token_layer},
           {"trainable_parameters", result.trainable_parameters},
           {"total_parameters", result.total_parameters}};
@@ -105,6 +105,7 @@ StepBenchResult time_steps(const BenchOptions& bench, const BertConfig& config) 
   return bench_step({.config = config,
                      .method = resolve_method(bench.method, bench.common.seed),
                      .dtype = bench.common.dtype(),
+                     .device = bench.common.device(),
                      .last_layer_cls_only = bench.last_layer_cls_only,
                      .batches = batches_of(bench, config),
                      .repeats = bench.repeats,
@@ -145,7 +146,7 @@ int run_bench(Arguments arguments) {
   Json document = step_document(bench, step);
   if (bench.kernels) {
     const std::vector<KernelBenchResult> kernels =
-        bench_kernels(config, bench.batch, bench.seq, bench.repeats);
+        bench_kernels(config, bench.batch, bench.seq, bench.repeats, bench.common.device());
     console.result("\n" + kernel_table(kernels));
     document["kernels"] = kernel_list(kernels);
   }

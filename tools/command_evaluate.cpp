@@ -19,7 +19,8 @@ nlohmann::ordered_json results_of(const EvaluationArguments& arguments, const Ev
   results["ms_per_step"] =
       1000 * evaluation.seconds / static_cast<double>(input.num_batches(arguments.batch_size));
   results["peak_rss_bytes"] = peak_rss_bytes();
-  results["peak_device_bytes"] = nullptr;
+  const std::optional<int64_t> device_bytes = peak_device_bytes(arguments.common.device());
+  results["peak_device_bytes"] = device_bytes ? nlohmann::ordered_json(*device_bytes) : nullptr;
   results["total_parameters"] = input.model.bert.parameters().numel();
   results["trainable_parameters"] = 0;
   return results;

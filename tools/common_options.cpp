@@ -5,7 +5,7 @@
 #include <algorithm>
 
 #include "nn/printable.h"
-#include "tensor/error.h"
+#include "tensor/backend.h"
 
 namespace normtune {
 
@@ -18,14 +18,17 @@ bool is_cuda(std::string_view name) {
 }
 
 void check_device(const std::string& name) {
-  if (name == "cpu") return;
-  if (is_cuda(name)) {
-    fail(ErrorKind::usage, "--device {}: this build has no CUDA; use --device cpu", name);
+  if (name != "cpu" && !is_cuda(name)) {
+    fail(ErrorKind::usage, "--device: expected cpu, cuda or cuda:N, found {}", printable(name));
   }
-  fail(ErrorKind::usage, "--device: expected cpu, cuda or cuda:N, found {}", printable(name));
 }
 
-void check_precision(const std::string& precision) {
+void check_precision(const std::string& precision, Device device) {
+  if (device.type == DeviceType::cuda) {
+    if (precision == "fp32") return;
+    fail(ErrorKind::usage, "--precision {} is not in this build for CUDA devices; use fp32{}", precision,
+         precision == "fp64" ? ", or --device cpu" : "");
+  }
   if (precision == "tf32") {
     fail(ErrorKind::usage, "--precision tf32 exists on CUDA devices only; use fp32 or fp64");
   }
@@ -35,6 +38,15 @@ void check_precision(const std::string& precision) {
 }
 
 }  // namespace
+
+Device CommonOptions::device() const {
+  if (device_name == "cpu") return {};
+  const size_t colon = device_name.find(':');
+  if (colon == std::string::npos) return {DeviceType::cuda, 0};
+  // Too many digits for a number are too many for a device as well.
+  const std::string digits = device_name.substr(colon + 1, 6);
+  return {DeviceType::cuda, std::stoi(digits)};
+}
 
 void add_common_options(Options& options, CommonOptions& common) {
   options.group("Common options");
@@ -51,7 +63,8 @@ void add_common_options(Options& options, CommonOptions& common) {
 
 void apply_common_options(const CommonOptions& common) {
   check_device(common.device_name);
-  check_precision(common.precision);
+  check_precision(common.precision, common.device());
+  backend_of(common.device());  // says what is wrong with a device that is not there
   if (common.num_threads) omp_set_num_threads(static_cast<int>(*common.num_threads));
 }
 

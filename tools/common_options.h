@@ -20,7 +20,8 @@ struct CommonOptions {
   bool json = false, quiet = false, verbose = false;
 
   Console console() const { return {json, quiet, verbose}; }
-  Device device() const { return {}; }
+  /// Of device_name, which apply_common_options() has checked.
+  Device device() const;
   DType dtype() const { return precision == "fp64" ? DType::float64 : DType::float32; }
 };
 

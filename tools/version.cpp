@@ -11,6 +11,7 @@
 #include <nlohmann/json.hpp>
 
 #include "tensor/cpu/vector/dispatch.h"
+#include "tensor/devices.h"
 
 namespace normtune {
 
@@ -47,10 +48,9 @@ std::string version_line() {
 }
 
 std::string version_text() {
-  return fmt::format(
-      "{}\nbuild: {}\nlibraries: {}\ninstruction set: {}\ndevices: cpu ({} threads); no CUDA in "
-      "this build\n",
-      version_line(), build_line(), library_line(), cpu_instruction_set(), omp_get_max_threads());
+  return fmt::format("{}\nbuild: {}\nlibraries: {}\ninstruction set: {}\ndevices: cpu ({} threads); {}\n",
+                     version_line(), build_line(), library_line(), cpu_instruction_set(),
+                     omp_get_max_threads(), describe_cuda_devices());
 }
 
 }  // namespace normtune

@@ -187,7 +187,7 @@ BOOST_AUTO_TEST_CASE(mistakes_have_their_exit_codes) {
   fails_with(2, {"--per_device_train_batch_size", "0"},
              "--per_device_train_batch_size: expected an integer of at least 1");
   fails_with(2, {"--method", "mask"}, "--mask");
-  fails_with(2, {"--device", "cuda"}, "--device cuda");
+  fails_with(2, {"--device", "cuda:63"}, "device cuda:63: ");
   fails_with(3, {"--model_name_or_path", (folder / "nowhere").string()}, "nowhere");
   fails_with(3, {"--method", "mask", "--mask", (folder / "none.safetensors").string()}, "none.safetensors");
   fails_with(4, {"--task_name", "sst2"}, "SST-2");

@@ -1,0 +1,32 @@
+#pragma once
+
+#include "tensor/backend.h"
+
+// Tensors as the pointers that kernels take.
+
+namespace normtune::cuda {
+
+/// Kernels here know float32 alone. Throws Error(usage) for float64.
+inline void require_float32(DType dtype) {
+  if (dtype == DType::float64) {
+    fail(ErrorKind::usage,
+         "float64 is computed on the cpu only; use --device cpu, or --precision fp32 on a CUDA device");
+  }
+}
+
+inline float* floats(const Tensor& tensor) {
+  require_float32(tensor.dtype());
+  return tensor.data<float>();
+}
+
+/// Null for null.
+inline float* floats(const Tensor* tensor) {
+  return tensor == nullptr ? nullptr : floats(*tensor);
+}
+
+inline float* floats(const MatrixRef& matrix) {
+  require_float32(matrix.dtype);
+  return matrix.as<float>();
+}
+
+}  // namespace normtune::cuda

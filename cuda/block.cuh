@@ -1,0 +1,85 @@
+#pragma once
+
+#include <cstdint>
+
+#include "cuda/grid.h"
+
+// What the threads of a block do together. Sums have a fixed order: equal bits in every run.
+
+namespace normtune::cuda::inline NORMTUNE_TARGET {
+
+constexpr int warp_size = 32, max_warps = 32;
+
+/// The number of this thread among all of the grid.
+__device__ inline int64_t global_thread() {
+  return static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+}
+
+/// The value that the lane `lane ^ lane_mask` of this warp has. All 32 lanes must call it.
+template <typename T>
+__device__ inline T shuffle_xor(T value, int lane_mask) {
+  return __shfl_xor_sync(0xFFFFFFFF, value, lane_mask);
+}
+
+/// The sum over the lanes of a warp, in every lane.
+template <typename T>
+__device__ inline T warp_sum(T value) {
+  for (int mask = warp_size / 2; mask > 0; mask /= 2) value += shuffle_xor(value, mask);
+  return value;
+}
+
+__device__ inline float larger(float a, float b) {
+  return a > b ? a : b;
+}
+
+/// The maximum over the lanes of a warp, in every lane.
+__device__ inline float warp_max(float value) {
+  for (int mask = warp_size / 2; mask > 0; mask /= 2) value = larger(value, shuffle_xor(value, mask));
+  return value;
+}
+
+/// The sum over the threads of a block, in every thread. All threads must call it.
+template <typename T>
+__device__ inline T block_sum(T value) {
+  __shared__ T warp_sums[max_warps];
+  value = warp_sum(value);
+  __syncthreads();  // nobody still reads the sums of the last call
+  if (threadIdx.x % warp_size == 0) warp_sums[threadIdx.x / warp_size] = value;
+  __syncthreads();
+  T total = 0;
+  for (unsigned warp = 0; warp < blockDim.x / warp_size; ++warp) total += warp_sums[warp];
+  return total;
+}
+
+/// The maximum over the threads of a block, in every thread. All threads must call it.
+__device__ inline float block_max(float value) {
+  __shared__ float warp_maxima[max_warps];
+  value = warp_max(value);
+  __syncthreads();
+  if (threadIdx.x % warp_size == 0) warp_maxima[threadIdx.x / warp_size] = value;
+  __syncthreads();
+  float maximum = warp_maxima[0];
+  for (unsigned warp = 1; warp < blockDim.x / warp_size; ++warp) maximum = larger(maximum, warp_maxima[warp]);
+  return maximum;
+}
+
+/// The value that thread 0 has. All threads must call it.
+__device__ inline float block_broadcast(float value) {
+  __shared__ float of_thread_0;
+  __syncthreads();
+  if (threadIdx.x == 0) of_thread_0 = value;
+  __syncthreads();
+  return of_thread_0;
+}
+
+/// The dynamic shared memory of the block.
+__device__ inline float* dynamic_shared() {
+#if defined(__CUDACC__)
+  extern __shared__ float dynamic_shared_memory[];
+  return dynamic_shared_memory;
+#else
+  return emulated_dynamic_shared();
+#endif
+}
+
+}  // namespace normtune::cuda::inline NORMTUNE_TARGET

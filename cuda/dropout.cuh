@@ -1,0 +1,69 @@
+#pragma once
+
+#include "cuda/arguments.h"
+#include "cuda/block.cuh"
+#include "cuda/grid.h"
+#include "tensor/philox.h"
+
+namespace normtune::cuda::inline NORMTUNE_TARGET {
+
+/// A DropoutMask as kernels take it.
+struct DropoutArguments {
+  PhiloxKey key;
+  uint32_t threshold = 0;
+  float scale = 1;                       // of kept elements
+  const int64_t* example_ids = nullptr;  // [num_rows]; null: no dropout
+  const int32_t* positions = nullptr;    // [num_rows]
+
+  __host__ __device__ bool active() const { return example_ids != nullptr; }
+  __device__ float apply(float value, uint32_t word) const { return word >= threshold ? value * scale : 0.f; }
+};
+
+inline DropoutArguments dropout_arguments(const DropoutMask& mask) {
+  if (!mask.active()) return {};
+  return {.key = mask.key,
+          .threshold = dropout_threshold(mask.probability),
+          .scale = static_cast<float>(1 / (1 - mask.probability)),
+          .example_ids = mask.example_ids.data<int64_t>(),
+          .positions = mask.positions.data<int32_t>()};
+}
+
+/// The random words of the channels 4 * group, ..., 4 * group + 3 of a row.
+__device__ inline std::array<uint32_t, 4> dropout_words(const DropoutArguments& mask, int64_t row,
+                                                        int64_t group, int64_t head = 0) {
+  return philox4x32({static_cast<uint32_t>(mask.example_ids[row]), static_cast<uint32_t>(mask.positions[row]),
+                     static_cast<uint32_t>(group), static_cast<uint32_t>(head)},
+                    mask.key);
+}
+
+/// Calls body(first, end) for the groups of up to four channels of a row that belong to this thread: one
+/// group has one Philox counter.
+template <typename Body>
+__device__ inline void for_own_channels(int64_t columns, const Body& body) {
+  for (int64_t first = 4 * threadIdx.x; first < columns; first += 4 * blockDim.x) {
+    body(first, first + 4 < columns ? first + 4 : columns);
+  }
+}
+
+/// output = dropout(input) for one row; output may be input.
+__device__ inline void drop_row(const float* input, const DropoutArguments& mask, int64_t row, float* output,
+                                int64_t columns) {
+  for_own_channels(columns, [&](int64_t first, int64_t end) {
+    const auto words = dropout_words(mask, row, first / 4);
+    for (int64_t j = first; j < end; ++j) output[j] = mask.apply(input[j], words[j - first]);
+  });
+}
+
+__global__ void dropout_kernel(const float* input, DropoutArguments mask, float* output, int64_t columns) {
+  const int64_t row = blockIdx.x;
+  drop_row(input + row * columns, mask, row, output + row * columns, columns);
+}
+
+template <typename Launcher>
+void dropout(const Launcher& launch, const Tensor& input, const DropoutMask& mask, const Tensor& output) {
+  const MatrixRef rows(output);
+  launch(dropout_kernel, one_block_for_each(rows.rows), floats(input), dropout_arguments(mask),
+         floats(output), rows.cols);
+}
+
+}  // namespace normtune::cuda::inline NORMTUNE_TARGET

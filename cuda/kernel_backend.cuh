@@ -1,0 +1,105 @@
+#pragma once
+
+#include "cuda/attention.cuh"
+#include "cuda/data_movement.cuh"
+#include "cuda/dropout.cuh"
+#include "cuda/elementwise.cuh"
+#include "cuda/embedding.cuh"
+#include "cuda/layer_norm.cuh"
+#include "cuda/losses.cuh"
+#include "cuda/optimizer.cuh"
+#include "cuda/reductions.cuh"
+#include "cuda/softmax.cuh"
+#include "cuda/squared_gradients.cuh"
+
+namespace normtune::cuda::inline NORMTUNE_TARGET {
+
+/// The page of kernels as far as it is written here: all but the matrix products, plain copies and the
+/// memory. `Launcher` (cuda/grid.h) starts the kernels: on a GPU, or in tests on the CPU.
+template <typename Launcher>
+class KernelBackend : public Backend {
+ public:
+  explicit KernelBackend(Launcher launcher) : launch_(std::move(launcher)) {}
+
+  void fill(const Tensor& output, double value) override { cuda::fill(launch_, output, value); }
+  void convert(const Tensor& input, const Tensor& output) override {
+    require_float32(input.dtype());
+    require_float32(output.dtype());
+    copy(output.raw_data(), input.raw_data(), input.nbytes());
+  }
+  void copy_matrix(const MatrixRef& input, const MatrixRef& output) override {
+    cuda::copy_matrix(launch_, input, output);
+  }
+  void permute(const Permute& args) override { cuda::permute(launch_, args); }
+  void gather_rows(const GatherRows& args) override { cuda::gather_rows(launch_, args); }
+  void scatter_add_rows(const ScatterAddRows& args) override { cuda::scatter_add_rows(launch_, args); }
+
+  void add(const Tensor& a, const Tensor& b, const Tensor& output) override {
+    cuda::add(launch_, a, b, output);
+  }
+  void multiply(const Tensor& a, const Tensor& b, const Tensor& output) override {
+    cuda::multiply(launch_, a, b, output);
+  }
+  void scale(const Tensor& input, double factor, const Tensor& output) override {
+    cuda::scale(launch_, input, factor, output);
+  }
+  void add_scaled(const Tensor& input, double factor, const MatrixRef& output) override {
+    cuda::add_scaled(launch_, input, factor, output);
+  }
+  void add_bias(const MatrixRef& input, const Tensor& bias, const MatrixRef& output) override {
+    cuda::add_bias(launch_, input, bias, output);
+  }
+  void activation_forward(Activation activation, const Tensor& input, const Tensor& output) override {
+    cuda::activation_forward(launch_, activation, input, output);
+  }
+  void activation_backward(Activation activation, const Tensor& input, const Tensor& grad_output,
+                           const Tensor& grad_input) override {
+    cuda::activation_backward(launch_, activation, input, grad_output, grad_input);
+  }
+  void dropout(const Tensor& input, const DropoutMask& mask, const Tensor& output) override {
+    if (mask.active()) return cuda::dropout(launch_, input, mask, output);
+    if (input.raw_data() != output.raw_data()) copy(output.raw_data(), input.raw_data(), input.nbytes());
+  }
+
+  void column_sums(const ColumnSums& args) override { cuda::column_sums(launch_, args); }
+  void sum(const Tensor& input, const Tensor& output) override { cuda::sum(launch_, input, output); }
+  void squared_column_sums(const SquaredColumnSums& args) override {
+    cuda::squared_column_sums(launch_, args);
+  }
+  void squared_products(const SquaredProducts& args) override { cuda::squared_products(launch_, args); }
+  void squared_scatter_add_rows(const SquaredScatterAddRows& args) override {
+    cuda::squared_scatter_add_rows(launch_, args);
+  }
+
+  void softmax_forward(const Tensor& input, const Tensor& output) override {
+    cuda::softmax_forward(launch_, input, output);
+  }
+  void softmax_backward(const Tensor& output, const Tensor& grad_output, const Tensor& grad_input) override {
+    cuda::softmax_backward(launch_, output, grad_output, grad_input);
+  }
+  void layer_norm_forward(const LayerNormForward& args) override { cuda::layer_norm_forward(launch_, args); }
+  void layer_norm_backward(const LayerNormBackward& args) override {
+    cuda::layer_norm_backward(launch_, args);
+  }
+
+  void attention_forward(const AttentionForward& args) override { cuda::attention_forward(launch_, args); }
+  void attention_backward(const AttentionBackward& args) override { cuda::attention_backward(launch_, args); }
+
+  void cross_entropy(const CrossEntropy& args) override { cuda::cross_entropy(launch_, args); }
+  void squared_error(const SquaredError& args) override { cuda::squared_error(launch_, args); }
+
+  void adamw_step(const AdamWStep& args) override { cuda::adamw_step(launch_, args); }
+  void sgd_step(const SgdStep& args) override { cuda::sgd_step(launch_, args); }
+  double squared_norm(const Tensor& input, const Tensor* indices) override {
+    const Tensor result = Tensor::empty({}, DType::float64, launch_.device);
+    cuda::squared_norm(launch_, input, indices, result);
+    double norm = 0;
+    copy_to_host(&norm, result.raw_data(), sizeof(norm));
+    return norm;
+  }
+
+ protected:
+  Launcher launch_;
+};
+
+}  // namespace normtune::cuda::inline NORMTUNE_TARGET

@@ -1,0 +1,177 @@
+#include "cuda/matrix_products.h"
+
+#include <algorithm>
+
+#include "tensor/error.h"
+
+// cuBLASLt counts columns first. A row-major matrix is its own transpose there, so that
+//   c = op(a) op(b)   is asked for as   c^T = op(b)^T op(a)^T
+// with b as the first operand, a as the second, and the same transpositions.
+
+namespace normtune::cuda {
+
+namespace {
+
+constexpr size_t workspace_bytes = size_t{32} << 20;
+/// Packed batches bring ever new numbers of rows: beyond so many shapes all are forgotten.
+constexpr size_t most_plans = 4096;
+
+/// The largest power of two, up to 256, that divides the address.
+uint32_t alignment_of(const float* pointer) {
+  const auto address = reinterpret_cast<uintptr_t>(pointer) | 256u;
+  return static_cast<uint32_t>(address & (~address + 1));
+}
+
+class Layout {
+ public:
+  /// Of a row-major matrix [rows, columns].
+  Layout(int64_t rows, int64_t columns, const Product::Operand& operand, int64_t batch) {
+    const CublasLt& lt = cublas_lt();
+    check_cublas(lt.layout_create(&layout_, CUDA_R_32F, static_cast<uint64_t>(columns),
+                                  static_cast<uint64_t>(rows), operand.ld),
+                 "cublasLtMatrixLayoutCreate");
+    const auto count = static_cast<int32_t>(batch);
+    check_cublas(lt.layout_set(layout_, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &count, sizeof(count)),
+                 "cublasLtMatrixLayoutSetAttribute");
+    check_cublas(lt.layout_set(layout_, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &operand.stride,
+                               sizeof(operand.stride)),
+                 "cublasLtMatrixLayoutSetAttribute");
+  }
+  ~Layout() { cublas_lt().layout_destroy(layout_); }
+  Layout(const Layout&) = delete;
+  Layout& operator=(const Layout&) = delete;
+
+  cublasLtMatrixLayout_t get() const { return layout_; }
+
+ private:
+  cublasLtMatrixLayout_t layout_ = nullptr;
+};
+
+class Description {
+ public:
+  Description(bool transpose_first, bool transpose_second) {
+    // CUBLAS_COMPUTE_32F never takes TF32, unlike CUBLAS_COMPUTE_32F_FAST_TF32.
+    check_cublas(cublas_lt().desc_create(&description_, CUBLAS_COMPUTE_32F, CUDA_R_32F),
+                 "cublasLtMatmulDescCreate");
+    set(CUBLASLT_MATMUL_DESC_TRANSA, transpose_first);
+    set(CUBLASLT_MATMUL_DESC_TRANSB, transpose_second);
+  }
+  ~Description() { cublas_lt().desc_destroy(description_); }
+  Description(const Description&) = delete;
+  Description& operator=(const Description&) = delete;
+
+  cublasLtMatmulDesc_t get() const { return description_; }
+
+ private:
+  void set(cublasLtMatmulDescAttributes_t attribute, bool transpose) {
+    const cublasOperation_t operation = transpose ? CUBLAS_OP_T : CUBLAS_OP_N;
+    check_cublas(cublas_lt().desc_set(description_, attribute, &operation, sizeof(operation)),
+                 "cublasLtMatmulDescSetAttribute");
+  }
+
+  cublasLtMatmulDesc_t description_ = nullptr;
+};
+
+class Preference {
+ public:
+  Preference() {
+    check_cublas(cublas_lt().preference_create(&preference_), "cublasLtMatmulPreferenceCreate");
+  }
+  ~Preference() { cublas_lt().preference_destroy(preference_); }
+  Preference(const Preference&) = delete;
+  Preference& operator=(const Preference&) = delete;
+
+  template <typename T>
+  void set(cublasLtMatmulPreferenceAttributes_t attribute, const T& value) {
+    check_cublas(cublas_lt().preference_set(preference_, attribute, &value, sizeof(value)),
+                 "cublasLtMatmulPreferenceSetAttribute");
+  }
+  cublasLtMatmulPreference_t get() const { return preference_; }
+
+ private:
+  cublasLtMatmulPreference_t preference_ = nullptr;
+};
+
+}  // namespace
+
+struct MatrixProducts::Plan {
+  Description description;
+  Layout first, second, result;
+  cublasLtMatmulAlgo_t algorithm{};
+
+  explicit Plan(const Product& p)
+      : description(p.b.transpose, p.a.transpose),
+        first(p.b.transpose ? p.n : p.k, p.b.transpose ? p.k : p.n, p.b, p.batch),
+        second(p.a.transpose ? p.k : p.m, p.a.transpose ? p.m : p.k, p.a, p.batch),
+        result(p.m, p.n, p.c, p.batch) {}
+};
+
+MatrixProducts::MatrixProducts(const Stream& stream, Allocator& allocator)
+    : stream_(stream), workspace_(allocator.allocate(workspace_bytes)) {
+  stream_.use();
+  check_cublas(cublas_lt().create(&handle_), "cublasLtCreate");
+}
+
+MatrixProducts::~MatrixProducts() = default;  // handle and workspace end with the process, as backends do
+
+MatrixProducts::Key MatrixProducts::key_of(const Product& p) {
+  return {p.m,
+          p.n,
+          p.k,
+          p.batch,
+          p.a.ld,
+          p.b.ld,
+          p.c.ld,
+          p.a.transpose,
+          p.b.transpose,
+          p.a.stride,
+          p.b.stride,
+          p.c.stride,
+          alignment_of(p.a.data),
+          alignment_of(p.b.data),
+          alignment_of(p.c.data)};
+}
+
+void MatrixProducts::choose_algorithm(const Product& product, Plan& plan) const {
+  Preference preference;
+  preference.set(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, workspace_bytes);
+  // Partial sums go through the workspace and are added in a fixed order, or there are none.
+  preference.set(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
+                 static_cast<uint32_t>(CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE));
+  preference.set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, alignment_of(product.b.data));
+  preference.set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, alignment_of(product.a.data));
+  preference.set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, alignment_of(product.c.data));
+  preference.set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, alignment_of(product.c.data));
+  cublasLtMatmulHeuristicResult_t found{};
+  int count = 0;
+  check_cublas(
+      cublas_lt().get_heuristic(handle_, plan.description.get(), plan.first.get(), plan.second.get(),
+                                plan.result.get(), plan.result.get(), preference.get(), 1, &found, &count),
+      "cublasLtMatmulAlgoGetHeuristic");
+  if (count == 0) {
+    fail(ErrorKind::internal, "cuBLASLt: no algorithm for a product [{}, {}] x [{}, {}]", product.m,
+         product.k, product.k, product.n);
+  }
+  plan.algorithm = found.algo;
+}
+
+std::unique_ptr<MatrixProducts::Plan> MatrixProducts::make_plan(const Product& product) const {
+  auto plan = std::make_unique<Plan>(product);
+  choose_algorithm(product, *plan);
+  return plan;
+}
+
+void MatrixProducts::multiply(const Product& product) {
+  const cudaStream_t stream = stream_.use();
+  if (plans_.size() >= most_plans) plans_.clear();
+  std::unique_ptr<Plan>& plan = plans_[key_of(product)];
+  if (plan == nullptr) plan = make_plan(product);
+  const float alpha = 1, beta = product.accumulate ? 1 : 0;
+  check_cublas(cublas_lt().matmul(handle_, plan->description.get(), &alpha, product.b.data, plan->first.get(),
+                                  product.a.data, plan->second.get(), &beta, product.c.data,
+                                  plan->result.get(), product.c.data, plan->result.get(), &plan->algorithm,
+                                  workspace_, workspace_bytes, stream),
+               "cublasLtMatmul");
+}
+
+}  // namespace normtune::cuda

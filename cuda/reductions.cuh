@@ -1,0 +1,117 @@
+#pragma once
+
+#include "cuda/elementwise.cuh"
+
+// Sums have two stages. First each block adds up a fixed piece of the terms; then the partial sums are added
+// in a fixed order. No atomic operation takes part: equal bits in every run.
+
+namespace normtune::cuda::inline NORMTUNE_TARGET {
+
+/// Terms whose sum makes one partial result.
+constexpr int64_t terms_per_piece = 4096;
+
+/// partial[piece] = sum of value(i) over the terms i of a piece.
+template <typename Value>
+__global__ void piece_sums_kernel(int64_t count, Value value, double* partial) {
+  const int64_t begin = blockIdx.x * terms_per_piece;
+  const int64_t end = begin + terms_per_piece < count ? begin + terms_per_piece : count;
+  double sum = 0;
+  for (int64_t i = begin + threadIdx.x; i < end; i += blockDim.x) sum += value(i);
+  sum = block_sum(sum);
+  if (threadIdx.x == 0) partial[blockIdx.x] = sum;
+}
+
+/// One block: finish(sum of all terms).
+template <typename Finish>
+__global__ void finish_sum_kernel(const double* terms, int64_t count, Finish finish) {
+  double sum = 0;
+  for (int64_t i = threadIdx.x; i < count; i += blockDim.x) sum += terms[i];
+  sum = block_sum(sum);
+  if (threadIdx.x == 0) finish(sum);
+}
+
+template <typename Launcher, typename Finish>
+void finish_sum(const Launcher& launch, const double* terms, int64_t count, const Finish& finish) {
+  launch(finish_sum_kernel<Finish>, Grid{.blocks = 1, .threads = element_threads}, terms, count, finish);
+}
+
+/// Calls finish(sum of value(i) over i in [0, count)) in one thread.
+template <typename Launcher, typename Value, typename Finish>
+void sum_terms(const Launcher& launch, int64_t count, const Value& value, const Finish& finish) {
+  const int64_t pieces = divide_up(count, terms_per_piece);
+  const Tensor partial = Tensor::empty({pieces}, DType::float64, launch.device);
+  launch(piece_sums_kernel<Value>, Grid{.blocks = pieces, .threads = element_threads}, count, value,
+         partial.data<double>());
+  finish_sum(launch, partial.data<double>(), pieces, finish);
+}
+
+template <typename Launcher>
+void sum(const Launcher& launch, const Tensor& input, const Tensor& output) {
+  const float* elements = floats(input);
+  float* to = floats(output);
+  sum_terms(
+      launch, input.numel(), [=] __device__(int64_t i) -> double { return static_cast<double>(elements[i]); },
+      [=] __device__(double total) { to[0] = static_cast<float>(total); });
+}
+
+/// Writes the sum of squares to `result` [] float64.
+template <typename Launcher>
+void squared_norm(const Launcher& launch, const Tensor& input, const Tensor* indices, const Tensor& result) {
+  const float* elements = floats(input);
+  const int64_t* index = indices == nullptr ? nullptr : indices->data<int64_t>();
+  double* to = result.data<double>();
+  sum_terms(
+      launch, indices == nullptr ? input.numel() : indices->numel(),
+      [=] __device__(int64_t i) -> double {
+        const auto value = static_cast<double>(elements[index == nullptr ? i : index[i]]);
+        return value * value;
+      },
+      [=] __device__(double total) { to[0] = total; });
+}
+
+/// Rows whose sum makes one partial result of a sum over rows.
+constexpr int64_t rows_per_piece = 32;
+
+/// partial[piece, j] = sum of value(i, j) over the rows i of a piece; a thread has a column.
+template <typename Value>
+__global__ void piece_column_sums_kernel(int64_t rows, int64_t columns, Value value, float* partial) {
+  const int64_t begin = blockIdx.x * rows_per_piece;
+  const int64_t end = begin + rows_per_piece < rows ? begin + rows_per_piece : rows;
+  const int64_t j = static_cast<int64_t>(blockIdx.y) * blockDim.x + threadIdx.x;
+  if (j >= columns) return;
+  float sum = 0;
+  for (int64_t i = begin; i < end; ++i) sum += value(i, j);
+  partial[blockIdx.x * columns + j] = sum;
+}
+
+/// output[j] = sum of partial[i, j] over i, in the order of i.
+template <typename Launcher>
+void sum_partial_rows(const Launcher& launch, const float* partial, int64_t rows, int64_t columns,
+                      float* output) {
+  for_each_element(launch, columns, [=] __device__(int64_t j) {
+    double sum = 0;
+    for (int64_t i = 0; i < rows; ++i) sum += static_cast<double>(partial[i * columns + j]);
+    output[j] = static_cast<float>(sum);
+  });
+}
+
+/// output[j] = sum of value(i, j) over the rows i.
+template <typename Launcher, typename Value>
+void sum_columns(const Launcher& launch, int64_t rows, int64_t columns, const Value& value, float* output) {
+  const int64_t pieces = divide_up(rows, rows_per_piece);
+  const Tensor partial = Tensor::empty({pieces, columns}, DType::float32, launch.device);
+  const Grid grid{.blocks = pieces, .blocks_y = divide_up(columns, row_threads), .threads = row_threads};
+  launch(piece_column_sums_kernel<Value>, grid, rows, columns, value, partial.data<float>());
+  sum_partial_rows(launch, partial.data<float>(), pieces, columns, output);
+}
+
+template <typename Launcher>
+void column_sums(const Launcher& launch, const Backend::ColumnSums& args) {
+  const float* input = floats(args.input);
+  const int64_t ld = args.input.ld;
+  sum_columns(
+      launch, args.input.rows, args.input.cols,
+      [=] __device__(int64_t i, int64_t j) -> float { return input[i * ld + j]; }, floats(args.output));
+}
+
+}  // namespace normtune::cuda::inline NORMTUNE_TARGET

@@ -1,0 +1,77 @@
+#include "cuda/runtime.h"
+
+#include "cuda/cuda_backend.h"
+#include "tensor/error.h"
+
+namespace normtune::cuda {
+
+namespace {
+
+int count_devices(int wanted) {
+  int count = 0;
+  const cudaError_t code = cudaGetDeviceCount(&count);
+  if (code != cudaSuccess || count == 0) {
+    fail(ErrorKind::usage, "device cuda:{}: no CUDA device can be used here ({}); use --device cpu", wanted,
+         code == cudaSuccess ? "none found" : cudaGetErrorString(code));
+  }
+  return count;
+}
+
+void check_device(int index) {
+  const int count = count_devices(index);
+  if (index >= count) {
+    fail(ErrorKind::usage, "device cuda:{}: expected a device from cuda:0 to cuda:{}", index, count - 1);
+  }
+  int major = 0, minor = 0;
+  check_cuda(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, index),
+             "cudaDeviceGetAttribute");
+  check_cuda(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, index),
+             "cudaDeviceGetAttribute");
+  if (major < 8) {
+    fail(ErrorKind::usage,
+         "device cuda:{}: expected compute capability 8.0 or later, found {}.{}; use --device cpu", index,
+         major, minor);
+  }
+}
+
+}  // namespace
+
+void check_cuda(cudaError_t code, std::string_view call) {
+  if (code == cudaSuccess) return;
+  cudaGetLastError();  // forget it, so that it is not reported again by the next call
+  if (code == cudaErrorMemoryAllocation) {
+    fail(ErrorKind::out_of_memory,
+         "out of memory on a CUDA device in {}; use a smaller batch or shorter sequences", call);
+  }
+  fail(ErrorKind::internal, "CUDA: {} failed: {} ({})", call, cudaGetErrorString(code),
+       cudaGetErrorName(code));
+}
+
+Stream::Stream(int device_index) : device_index_(device_index) {
+  check_device(device_index);
+  check_cuda(cudaSetDevice(device_index), "cudaSetDevice");
+  check_cuda(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "cudaStreamCreateWithFlags");
+}
+
+cudaStream_t Stream::use() const {
+  check_cuda(cudaSetDevice(device_index_), "cudaSetDevice");
+  return stream_;
+}
+
+void Stream::synchronize() const {
+  check_cuda(cudaStreamSynchronize(use()), "cudaStreamSynchronize");
+}
+
+std::string describe_devices() {
+  int count = 0;
+  if (cudaGetDeviceCount(&count) != cudaSuccess || count == 0) return "no CUDA device";
+  std::string names;
+  for (int index = 0; index < count; ++index) {
+    cudaDeviceProp properties{};
+    check_cuda(cudaGetDeviceProperties(&properties, index), "cudaGetDeviceProperties");
+    names += fmt::format("{}cuda:{} ({})", index == 0 ? "" : ", ", index, properties.name);
+  }
+  return names;
+}
+
+}  // namespace normtune::cuda

@@ -1,0 +1,33 @@
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <string_view>
+
+#include "tensor/device.h"
+
+namespace normtune::cuda {
+
+/// Throws unless `code` is success: Error(out_of_memory) or Error(internal) that names the call and CUDA's
+/// reason. An error of an earlier kernel may show in a later call only.
+void check_cuda(cudaError_t code, std::string_view call);
+
+/// The stream of a device, on which everything of the device runs in order.
+class Stream {
+ public:
+  /// Throws Error(usage) if the machine has no such device, or one below compute capability 8.0.
+  explicit Stream(int device_index);
+  Stream(const Stream&) = delete;
+  Stream& operator=(const Stream&) = delete;
+
+  Device device() const { return {DeviceType::cuda, device_index_}; }
+  /// The stream, with its device made the calling thread's current one.
+  cudaStream_t use() const;
+  void synchronize() const;
+
+ private:
+  int device_index_;
+  cudaStream_t stream_ = nullptr;  // never destroyed: backends live until the process ends
+};
+
+}  // namespace normtune::cuda

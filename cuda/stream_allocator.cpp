@@ -1,0 +1,87 @@
+#include "cuda/stream_allocator.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <limits>
+
+#include "tensor/error.h"
+
+namespace normtune::cuda {
+
+StreamAllocator::StreamAllocator(const Stream& stream) : stream_(stream) {
+  stream_.use();
+  check_cuda(cudaDeviceGetDefaultMemPool(&pool_, stream_.device().index), "cudaDeviceGetDefaultMemPool");
+  uint64_t keep = std::numeric_limits<uint64_t>::max();  // never give back to the system by itself
+  check_cuda(cudaMemPoolSetAttribute(pool_, cudaMemPoolAttrReleaseThreshold, &keep),
+             "cudaMemPoolSetAttribute");
+}
+
+void* StreamAllocator::allocate(size_t bytes) {
+  bool is_zero = false;
+  return allocate(bytes, is_zero);
+}
+
+void* StreamAllocator::allocate(size_t bytes, bool& is_zero) {
+  is_zero = false;
+  const std::scoped_lock lock(mutex_);
+  void* block = nullptr;
+  cudaError_t code = try_allocate(&block, std::max<size_t>(bytes, 1));
+  if (code == cudaErrorMemoryAllocation) {
+    // Free memory may lie in pieces that are too small: give them back and ask once more.
+    cudaGetLastError();
+    stream_.synchronize();
+    check_cuda(cudaMemPoolTrimTo(pool_, 0), "cudaMemPoolTrimTo");
+    code = try_allocate(&block, std::max<size_t>(bytes, 1));
+  }
+  if (code == cudaErrorMemoryAllocation) fail_out_of_memory(bytes);
+  check_cuda(code, "cudaMallocFromPoolAsync");
+  stats_.in_use += bytes;
+  stats_.peak_in_use = std::max(stats_.peak_in_use, stats_.in_use);
+  const size_t now_reserved = reserved();
+  if (now_reserved > stats_.reserved) ++stats_.system_allocations;
+  stats_.reserved = now_reserved;
+  return block;
+}
+
+cudaError_t StreamAllocator::try_allocate(void** block, size_t bytes) {
+  return cudaMallocFromPoolAsync(block, bytes, pool_, stream_.use());
+}
+
+void StreamAllocator::deallocate(void* pointer, size_t bytes) {
+  const std::scoped_lock lock(mutex_);
+  stats_.in_use -= bytes;
+  // Tensors end in destructors, the last of them after CUDA itself: a failure here has nobody to tell, and a
+  // broken device is reported by the next call.
+  if (cudaSetDevice(stream_.device().index) != cudaSuccess) return;
+  cudaFreeAsync(pointer, stream_.use());
+}
+
+size_t StreamAllocator::reserved() const {
+  uint64_t bytes = 0;
+  check_cuda(cudaMemPoolGetAttribute(pool_, cudaMemPoolAttrReservedMemCurrent, &bytes),
+             "cudaMemPoolGetAttribute");
+  return bytes;
+}
+
+void StreamAllocator::fail_out_of_memory(size_t bytes) const {
+  cudaGetLastError();
+  size_t free_bytes = 0, total_bytes = 0;
+  check_cuda(cudaMemGetInfo(&free_bytes, &total_bytes), "cudaMemGetInfo");
+  const size_t cached = stats_.reserved - std::min(stats_.reserved, stats_.in_use);
+  fail(ErrorKind::out_of_memory,
+       "out of memory on {}: asked for {} bytes, {} of {} bytes are free, tensors hold {}, {} are kept for "
+       "later tensors; use a smaller batch or shorter sequences",
+       to_string(stream_.device()), bytes, free_bytes, total_bytes, stats_.in_use, cached);
+}
+
+AllocatorStats StreamAllocator::stats() const {
+  const std::scoped_lock lock(mutex_);
+  return stats_;
+}
+
+void StreamAllocator::reset_peak() {
+  const std::scoped_lock lock(mutex_);
+  stats_.peak_in_use = stats_.in_use;
+}
+
+}  // namespace normtune::cuda

@@ -1,0 +1,176 @@
+#include "tests/cuda/device_testing.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <string_view>
+
+#include "tensor/devices.h"
+#include "tests/cuda/emulated_backend.h"
+
+namespace normtune::test {
+
+namespace {
+
+/// Decided before the first test runs.
+struct ChosenDevice {
+  bool emulated = true, at_hand = true;
+
+  ChosenDevice() {
+    const char* wanted = std::getenv("NORMTUNE_TEST_DEVICE");
+    emulated = wanted == nullptr || std::string_view(wanted) != "cuda";
+    if (emulated) {
+      set_cuda_backend(0, emulator::emulated_backend());
+      return;
+    }
+    try {
+      backend_of(cuda_device);
+    } catch (const Error& error) {
+      at_hand = false;
+      BOOST_TEST_MESSAGE("skipped: " << error.what());
+    }
+  }
+};
+
+const ChosenDevice& chosen_device() {
+  static const ChosenDevice device;
+  return device;
+}
+
+/// Normalised mean squared error. Elements count as at least 0.01 in size: a sum that cancels to nearly
+/// nothing has no relative precision.
+double nmse(const std::vector<float>& found, const std::vector<float>& expected) {
+  const bool all_zero = std::all_of(expected.begin(), expected.end(), [](float value) { return value == 0; });
+  double error = 0, size = all_zero ? 0 : 1e-4 * static_cast<double>(expected.size());
+  for (size_t i = 0; i < expected.size(); ++i) {
+    const double difference = static_cast<double>(found[i]) - static_cast<double>(expected[i]);
+    error += difference * difference;
+    size += static_cast<double>(expected[i]) * static_cast<double>(expected[i]);
+  }
+  return size == 0 && error == 0 ? 0 : error / size;
+}
+
+std::vector<std::byte> bytes_of(const Tensor& tensor) {
+  const Tensor on_host = tensor.to(Device{});
+  std::vector<std::byte> bytes(tensor.nbytes());
+  if (!bytes.empty()) std::memcpy(bytes.data(), on_host.raw_data(), bytes.size());
+  return bytes;
+}
+
+void compare(const Tensor& found, const Tensor& expected) {
+  BOOST_REQUIRE(found.shape() == expected.shape() && found.dtype() == expected.dtype());
+  if (expected.dtype() != DType::float32) {
+    BOOST_CHECK(bytes_of(found) == bytes_of(expected));
+    return;
+  }
+  const double error = nmse(found.to_vector<float>(), expected.to_vector<float>());
+  BOOST_CHECK_MESSAGE(error <= 1e-11, "NMSE " << error << " for a result of " << expected.numel());
+}
+
+std::vector<Tensor> on_device(const std::vector<Tensor>& tensors) {
+  std::vector<Tensor> moved;
+  for (const Tensor& tensor : tensors) moved.push_back(tensor.defined() ? tensor.to(cuda_device) : Tensor());
+  return moved;
+}
+
+void check_repeats(const std::vector<Tensor>& inputs, const Kernel& kernel, const std::vector<Tensor>& first,
+                   int repeats) {
+  for (int repeat = 1; repeat <= repeats; ++repeat) {
+    emulator::set_order(static_cast<uint64_t>(repeat));
+    const std::vector<Tensor> again = kernel(inputs);
+    for (size_t i = 0; i < first.size(); ++i) {
+      BOOST_CHECK_MESSAGE(bytes_of(again[i]) == bytes_of(first[i]),
+                          "result " << i << " differs in repeat " << repeat);
+    }
+  }
+  emulator::set_order(0);
+}
+
+/// Many repeats of a few cases on a device, few of more cases on the emulator, where only the order counts.
+int repeats_of_case(int number) {
+  if (is_emulated()) return number % 4 == 0 ? 2 : 0;
+  return number < 3 ? 1000 : 3;
+}
+
+}  // namespace
+
+bool is_emulated() {
+  return chosen_device().emulated;
+}
+
+bool device_at_hand() {
+  if (!chosen_device().at_hand) BOOST_TEST_MESSAGE("skipped: no CUDA device");
+  return chosen_device().at_hand;
+}
+
+uint64_t CaseRandom::bits() {
+  return mix64(mix64(seed_) + drawn_++);
+}
+
+int64_t CaseRandom::integer(int64_t lowest, int64_t highest) {
+  return lowest + static_cast<int64_t>(bits() % static_cast<uint64_t>(highest - lowest + 1));
+}
+
+int64_t CaseRandom::size(int64_t most) {
+  static constexpr int64_t telling[] = {1,  2,   3,   4,   5,   31,  32,  33,  63, 64,
+                                        65, 127, 128, 129, 255, 256, 257, 512, 513};
+  const int64_t size = coin() ? telling[integer(0, std::size(telling) - 1)] : integer(1, most);
+  return size <= most ? size : integer(1, most);
+}
+
+Tensor CaseRandom::floats(const Shape& shape, double scale, double offset) {
+  std::vector<float> values(static_cast<size_t>(shape.numel()));
+  for (float& value : values) {
+    const double uniform = static_cast<double>(bits() >> 11) * 0x1p-53;
+    value = static_cast<float>(offset + scale * (2 * uniform - 1));
+  }
+  return Tensor::from_values(shape, values);
+}
+
+Tensor CaseRandom::int32s(int64_t count, int64_t lowest, int64_t highest) {
+  std::vector<int32_t> values(static_cast<size_t>(count));
+  for (int32_t& value : values) value = static_cast<int32_t>(integer(lowest, highest));
+  return Tensor::from_values({count}, values);
+}
+
+Tensor CaseRandom::ascending_int64s(int64_t end) {
+  std::vector<int64_t> values;
+  const int64_t step = integer(1, 4);
+  for (int64_t value = integer(0, step - 1); value < end; value += integer(1, step)) values.push_back(value);
+  return Tensor::from_values({static_cast<int64_t>(values.size())}, values);
+}
+
+Tensor CaseRandom::cu_seqlens(int64_t batch, int64_t shortest, int64_t longest) {
+  std::vector<int32_t> bounds{0};
+  for (int64_t s = 0; s < batch; ++s) {
+    bounds.push_back(bounds.back() + static_cast<int32_t>(integer(shortest, longest)));
+  }
+  return Tensor::from_values({batch + 1}, bounds);
+}
+
+void for_generated_cases(const std::string& name, int count,
+                         const std::function<void(CaseRandom&, const CheckCase&)>& make_case) {
+  if (!device_at_hand()) return;
+  uint64_t name_hash = 0;
+  for (const char letter : name) name_hash = mix64(name_hash ^ static_cast<uint64_t>(letter));
+  for (int number = 0; number < count; ++number) {
+    const uint64_t seed = name_hash + static_cast<uint64_t>(number);
+    BOOST_TEST_CONTEXT(name << ", case " << number << " (seed " << seed << ")") {
+      CaseRandom random(seed);
+      make_case(random, [&](const std::vector<Tensor>& inputs, const Kernel& kernel) {
+        const std::vector<Tensor> expected = kernel(inputs), inputs_there = on_device(inputs);
+        const std::vector<Tensor> found = kernel(inputs_there);
+        BOOST_REQUIRE(found.size() == expected.size());
+        for (size_t i = 0; i < found.size(); ++i) compare(found[i], expected[i]);
+        check_repeats(inputs_there, kernel, found, repeats_of_case(number));
+      });
+    }
+  }
+}
+
+Tensor without_first_row(const Tensor& tensor) {
+  return tensor.slice(1, tensor.size(0));
+}
+
+}  // namespace normtune::test

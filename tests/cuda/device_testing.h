@@ -1,0 +1,63 @@
+#pragma once
+
+#include <boost/test/unit_test.hpp>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "tensor/backend.h"
+
+/// What the tests of the CUDA backend share. They run on the emulator (tests/cuda/emulator.h), or with
+/// NORMTUNE_TEST_DEVICE=cuda on cuda:0, and compare with the CPU backend.
+namespace normtune::test {
+
+/// The kernels under test run here.
+inline constexpr Device cuda_device{DeviceType::cuda, 0};
+
+/// The device is an emulated one.
+bool is_emulated();
+/// False, with a message, where a real device is wanted and there is none.
+bool device_at_hand();
+
+/// Draws what makes a case. A pure function of the seed.
+class CaseRandom {
+ public:
+  explicit CaseRandom(uint64_t seed) : seed_(seed) {}
+
+  uint64_t bits();
+  /// In [lowest, highest].
+  int64_t integer(int64_t lowest, int64_t highest);
+  bool coin() { return integer(0, 1) == 1; }
+  /// Often a number around which kernels change their way: 1, 31, 32, 33, ...; at most `most`.
+  int64_t size(int64_t most);
+  /// float32 in offset + [-scale, scale).
+  Tensor floats(const Shape& shape, double scale = 2, double offset = 0);
+  Tensor int32s(int64_t count, int64_t lowest, int64_t highest);
+  /// Ascending, each in [0, end), none twice.
+  Tensor ascending_int64s(int64_t end);
+  /// Sums of `batch` lengths from [shortest, longest], beginning with 0.
+  Tensor cu_seqlens(int64_t batch, int64_t shortest, int64_t longest);
+
+ private:
+  uint64_t seed_, drawn_ = 0;
+};
+
+/// A kernel, called on the device of its inputs; returns its results.
+using Kernel = std::function<std::vector<Tensor>(const std::vector<Tensor>& inputs)>;
+
+/// Calls make_case(random, check) `count` times. Each case calls check(inputs on the host, kernel), which
+/// compares the kernel's results on the device with those on the CPU (normalised mean squared error at most
+/// 1e-11, exact zeros where the CPU's are all zero) and repeats some cases for equal bits: on the emulator
+/// with the fibers in other orders.
+using CheckCase = std::function<void(const std::vector<Tensor>& inputs, const Kernel& kernel)>;
+void for_generated_cases(const std::string& name, int count,
+                         const std::function<void(CaseRandom&, const CheckCase&)>& make_case);
+
+/// Rows [1, size) of a tensor with one row more than asked for: a slice with an offset.
+Tensor without_first_row(const Tensor& tensor);
+/// Its own copy of a tensor on its device, for kernels that write over their input.
+inline Tensor copy_of(const Tensor& tensor) {
+  return tensor.clone();
+}
+
+}  // namespace normtune::test

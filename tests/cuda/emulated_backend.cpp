@@ -1,0 +1,164 @@
+#include "tests/cuda/emulated_backend.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <vector>
+
+#include "tests/cuda/emulator.h"
+//
+#include "cuda/kernel_backend.cuh"
+
+namespace normtune::emulator {
+namespace {
+
+constexpr size_t range_bytes = size_t{1} << 30, page = 65536;  // of addresses; pages come as they are used
+constexpr size_t guard_bytes = 256;
+constexpr int guard_value = 0x5A;
+
+/// The memory of the emulated device: a reserved range, handed out in blocks of whole multiples of 256 bytes,
+/// each followed by guard bytes.
+class ProtectedMemory final : public Allocator {
+ public:
+  ProtectedMemory() {
+    void* range = mmap(nullptr, range_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    check(range != MAP_FAILED, "emulator: no addresses for device memory");
+    base_ = static_cast<std::byte*>(range);
+  }
+
+  /// Access, while at least one Access lives.
+  class Access {
+   public:
+    explicit Access(ProtectedMemory& memory) : memory_(memory) {
+      if (memory_.users_++ == 0) memory_.protect(PROT_READ | PROT_WRITE);
+    }
+    ~Access() {
+      if (--memory_.users_ == 0) memory_.protect(PROT_NONE);
+    }
+    Access(const Access&) = delete;
+    Access& operator=(const Access&) = delete;
+
+   private:
+    ProtectedMemory& memory_;
+  };
+
+  void* allocate(size_t bytes) override {
+    bool is_zero = false;
+    return allocate(bytes, is_zero);
+  }
+
+  void* allocate(size_t bytes, bool& is_zero) override {
+    is_zero = false;
+    const size_t size = block_size_for(bytes);
+    std::vector<std::byte*>& free_blocks = free_[size];
+    if (free_blocks.empty()) free_blocks.push_back(extend(size));
+    std::byte* block = free_blocks.back();
+    free_blocks.pop_back();
+    const Access access(*this);
+    std::memset(block, 0xFF, bytes);
+    std::memset(block + bytes, guard_value, size - bytes);
+    stats_.in_use += bytes;
+    stats_.peak_in_use = std::max(stats_.peak_in_use, stats_.in_use);
+    return block;
+  }
+
+  void deallocate(void* pointer, size_t bytes) override {
+    auto* block = static_cast<std::byte*>(pointer);
+    const size_t size = block_size_for(bytes);
+    {
+      const Access access(*this);
+      const auto untouched = [](std::byte byte) { return byte == std::byte{guard_value}; };
+      if (!std::all_of(block + bytes, block + size, untouched)) {
+        std::fputs("emulator: a kernel wrote beyond the end of its memory\n", stderr);
+        std::abort();  // deallocation happens in destructors
+      }
+    }
+    free_[size].push_back(block);
+    stats_.in_use -= bytes;
+  }
+
+  AllocatorStats stats() const override { return stats_; }
+  void reset_peak() override { stats_.peak_in_use = stats_.in_use; }
+
+ private:
+  static size_t block_size_for(size_t bytes) { return (bytes + guard_bytes + 255) / 256 * 256; }
+
+  std::byte* extend(size_t size) {
+    if (used_ + size > range_bytes) fail(ErrorKind::out_of_memory, "emulator: device memory is full");
+    std::byte* block = base_ + used_;
+    used_ += size;
+    stats_.reserved = used_;
+    ++stats_.system_allocations;
+    return block;
+  }
+
+  void protect(int rights) {
+    mprotect(base_, std::min((used_ + page - 1) / page * page, range_bytes), rights);
+  }
+
+  std::byte* base_ = nullptr;
+  size_t used_ = 0;
+  int users_ = 0;
+  std::map<size_t, std::vector<std::byte*>> free_;
+  AllocatorStats stats_;
+};
+
+ProtectedMemory& memory() {
+  static ProtectedMemory& memory = *new ProtectedMemory;  // never destroyed, as tensors may outlive main
+  return memory;
+}
+
+/// Starts kernels with the memory open.
+struct OpenLauncher {
+  Device device;
+
+  template <typename Kernel, typename... Args>
+  void operator()(Kernel kernel, const cuda::Grid& grid, const Args&... args) const {
+    const ProtectedMemory::Access access(memory());
+    Launcher{device}(kernel, grid, args...);
+  }
+};
+
+class EmulatedBackend final : public cuda::KernelBackend<OpenLauncher> {
+ public:
+  EmulatedBackend() : KernelBackend({.device = {DeviceType::cuda, 0}}) {}
+
+  std::string name() const override { return "emulated cuda"; }
+  Allocator& allocator() override { return memory(); }
+  void synchronize() override {}
+
+  void copy_from_host(void* device_destination, const void* host_source, size_t bytes) override {
+    copy(device_destination, host_source, bytes);
+  }
+  void copy_to_host(void* host_destination, const void* device_source, size_t bytes) override {
+    copy(host_destination, device_source, bytes);
+  }
+  void copy(void* destination, const void* source, size_t bytes) override {
+    const ProtectedMemory::Access access(memory());
+    if (bytes > 0) std::memmove(destination, source, bytes);
+  }
+
+  void matmul(const MatMul& args) override {
+    const ProtectedMemory::Access access(memory());
+    backend_of({}).matmul(args);
+  }
+  void batched_matmul(const BatchedMatMul& args) override {
+    const ProtectedMemory::Access access(memory());
+    backend_of({}).batched_matmul(args);
+  }
+
+  MachineRoof measure_roof(DType) override { return {.gflops = 1, .gbs = 1}; }
+};
+
+}  // namespace
+
+Backend& emulated_backend() {
+  static EmulatedBackend& backend = *new EmulatedBackend;
+  return backend;
+}
+
+}  // namespace normtune::emulator

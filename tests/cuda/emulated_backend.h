@@ -1,0 +1,16 @@
+#pragma once
+
+#include "tensor/backend.h"
+
+namespace normtune::emulator {
+
+/// The CUDA backend with its kernels run by the emulator and its matrix products by the CPU backend. Like a
+/// GPU's, its memory is out of reach for everyone else: it can be touched while a function of the backend
+/// runs, at other times a read or write ends the program. New memory holds NaN, and writing beyond the end of
+/// a block is an error when the block is given back.
+Backend& emulated_backend();
+
+/// The order in which fibers and blocks run: 0 ascending, others random, a different one for each block.
+void set_order(uint64_t seed);
+
+}  // namespace normtune::emulator

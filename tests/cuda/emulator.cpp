@@ -1,0 +1,181 @@
+#include "tests/cuda/emulator.h"
+
+#include <setjmp.h>
+#include <ucontext.h>
+
+#include <algorithm>
+#include <memory>
+#include <numeric>
+#include <stdexcept>
+#include <vector>
+
+#include "tensor/philox.h"
+#include "tests/cuda/emulated_backend.h"
+
+namespace normtune::emulator {
+
+Index thread_index, block_index, block_size, grid_size;
+
+namespace {
+
+constexpr size_t stack_bytes = 256 * 1024;
+constexpr unsigned warp_size = 32;
+
+/// Code that can be left and gone on with. ucontext begins a fiber; later switches are jumps, which do not
+/// ask the system to save a signal mask and are much faster. The address sanitizer knows ucontext alone.
+struct Context {
+  ucontext_t context{};
+#if !defined(__SANITIZE_ADDRESS__)
+  jmp_buf jump{};
+  bool begun = false;
+#endif
+};
+
+void switch_to(Context& from, Context& to) {
+#if defined(__SANITIZE_ADDRESS__)
+  swapcontext(&from.context, &to.context);
+#else
+  from.begun = true;
+  if (_setjmp(from.jump) != 0) return;
+  if (to.begun) _longjmp(to.jump, 1);
+  setcontext(&to.context);
+#endif
+}
+
+enum class State { ready, at_block_barrier, at_warp_barrier, done };
+
+struct Fiber {
+  Context context;
+  std::unique_ptr<std::byte[]> stack;
+  State state = State::done;
+  uint64_t exchanged[2] = {};  // by turns: a lane may bring the next value before all have read this one
+  unsigned turn = 0;
+};
+
+std::vector<std::unique_ptr<Fiber>> fibers;  // one for each thread of a block, used again for every block
+Context scheduler;
+const std::function<void()>* running_kernel = nullptr;
+std::vector<float> shared_memory;
+uint64_t order_seed = 0;
+
+Fiber& current() {
+  return *fibers[thread_index.x];
+}
+
+void give_way(State state) {
+  Fiber& fiber = current();
+  fiber.state = state;
+  switch_to(fiber.context, scheduler);
+}
+
+/// What a fiber does: the kernel of each block in turn.
+void fiber_main() {
+  while (true) {
+    (*running_kernel)();
+    give_way(State::done);
+  }
+}
+
+void begin_fiber(ucontext_t* context, std::byte* stack) {
+  getcontext(context);
+  context->uc_stack.ss_sp = stack;
+  context->uc_stack.ss_size = stack_bytes;
+  makecontext(context, fiber_main, 0);
+}
+
+void make_fibers(size_t count) {
+  while (fibers.size() < count) {
+    fibers.push_back(std::make_unique<Fiber>());
+    Fiber& fiber = *fibers.back();
+    fiber.stack = std::make_unique<std::byte[]>(stack_bytes);
+    begin_fiber(&fiber.context.context, fiber.stack.get());
+  }
+}
+
+std::vector<unsigned> order_of(unsigned count, uint64_t stream) {
+  std::vector<unsigned> order(count);
+  std::iota(order.begin(), order.end(), 0u);
+  if (order_seed == 0) return order;
+  for (unsigned i = count; i > 1; --i)
+    std::swap(order[i - 1], order[mix64(mix64(order_seed) ^ (stream + i)) % i]);
+  return order;
+}
+
+bool all_in(State state, unsigned begin, unsigned end) {
+  return std::all_of(fibers.begin() + begin, fibers.begin() + end,
+                     [state](const auto& fiber) { return fiber->state == state; });
+}
+
+bool release(State state, unsigned begin, unsigned end) {
+  if (!all_in(state, begin, end)) return false;
+  for (unsigned i = begin; i < end; ++i) fibers[i]->state = State::ready;
+  return true;
+}
+
+/// Lets those go on whom nobody keeps waiting. False if there are none.
+bool release_waiting(unsigned threads) {
+  bool released = release(State::at_block_barrier, 0, threads);
+  for (unsigned warp = 0; warp < threads; warp += warp_size) {
+    released = release(State::at_warp_barrier, warp, warp + warp_size) || released;
+  }
+  return released;
+}
+
+void run_block(uint64_t block) {
+  const unsigned threads = block_size.x;
+  for (unsigned i = 0; i < threads; ++i) fibers[i]->state = State::ready;
+  std::fill(shared_memory.begin(), shared_memory.end(), NAN);
+  const std::vector<unsigned> order = order_of(threads, block << 16);
+  do {
+    for (const unsigned i : order) {
+      if (fibers[i]->state != State::ready) continue;
+      thread_index.x = i;
+      switch_to(scheduler, fibers[i]->context);
+    }
+    if (all_in(State::done, 0, threads)) return;
+  } while (release_waiting(threads));
+  fibers.clear();  // they would go on in the middle of this kernel
+  throw std::logic_error("emulator: some threads of a block wait at a barrier that others never reach");
+}
+
+}  // namespace
+
+void wait_for_block() {
+  give_way(State::at_block_barrier);
+}
+
+uint64_t exchange(uint64_t bits, int lane_mask) {
+  const unsigned turn = current().turn++ % 2;
+  const unsigned partner = thread_index.x ^ static_cast<unsigned>(lane_mask);
+  current().exchanged[turn] = bits;
+  give_way(State::at_warp_barrier);
+  return fibers[partner]->exchanged[turn];
+}
+
+float* dynamic_shared() {
+  return shared_memory.data();
+}
+
+void set_order(uint64_t seed) {
+  order_seed = seed;
+}
+
+void run(const cuda::Grid& grid, const std::function<void()>& kernel) {
+  if (grid.blocks == 0 || grid.blocks_y == 0) return;
+  if (grid.threads < 1 || grid.threads > 1024 || grid.threads % 32 != 0 || grid.blocks_y > 65535 ||
+      grid.blocks > 0x7FFFFFFF || grid.shared_bytes > cuda::max_shared_bytes) {
+    throw std::logic_error("emulator: a grid that no device takes");
+  }
+  make_fibers(static_cast<size_t>(grid.threads));
+  running_kernel = &kernel;
+  block_size = {static_cast<unsigned>(grid.threads), 1, 1};
+  grid_size = {static_cast<unsigned>(grid.blocks), static_cast<unsigned>(grid.blocks_y), 1};
+  shared_memory.assign(static_cast<size_t>(grid.shared_bytes) / sizeof(float), NAN);
+  const unsigned blocks = grid_size.x * grid_size.y;
+  for (const unsigned block : order_of(blocks, uint64_t{1} << 62)) {
+    block_index = {block % grid_size.x, block / grid_size.x, 0};
+    run_block(block);
+  }
+}
+
+}  // namespace normtune::emulator

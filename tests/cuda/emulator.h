@@ -1,0 +1,79 @@
+#pragma once
+
+#include <math.h>
+
+#include <array>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+
+#include "cuda/grid.h"
+#include "tensor/device.h"
+
+// CUDA's kernel language for a C++ compiler: include this before the headers with kernels (cuda/*.cuh), and
+// their text compiles for the CPU. Each thread of a block runs as a fiber, which gives way at __syncthreads()
+// and at warp shuffles, and nowhere else; blocks run one after another.
+//
+// Between two barriers a fiber runs alone, so that a missing barrier shows as a wrong value in one of the
+// orders that set_order() (emulated_backend.h) chooses. A barrier that some threads of a block (or lanes of a
+// warp) never reach is an error. Dynamic shared memory holds NaN when a block begins.
+//
+// What it cannot show: races between blocks and within one order of fibers, static shared memory read before
+// it is written, misaligned or uncoalesced access, registers and occupancy, anything about time. Warps are
+// not in lockstep, which no kernel may rely on anyway.
+
+namespace normtune::emulator {
+
+struct Index {
+  unsigned x = 0, y = 0, z = 0;
+};
+
+/// Of the fiber that runs.
+extern Index thread_index, block_index, block_size, grid_size;
+
+void wait_for_block();
+/// The bits that the lane `lane ^ lane_mask` brings to the same call.
+uint64_t exchange(uint64_t bits, int lane_mask);
+float* dynamic_shared();
+
+/// Runs `kernel` in every thread of every block. Throws std::logic_error where threads wait for ever.
+void run(const cuda::Grid& grid, const std::function<void()>& kernel);
+
+/// Starts kernels here (see cuda/grid.h).
+struct Launcher {
+  Device device;
+
+  template <typename... Parameters, typename... Args>
+  void operator()(void (*kernel)(Parameters...), const cuda::Grid& grid, const Args&... args) const {
+    run(grid, [&] { kernel(static_cast<Parameters>(args)...); });
+  }
+};
+
+}  // namespace normtune::emulator
+
+#define __global__ inline
+#define __device__
+#define __host__
+#define __shared__ static  // blocks run one after another, and all fibers of one see the same variable
+#define threadIdx normtune::emulator::thread_index
+#define blockIdx normtune::emulator::block_index
+#define blockDim normtune::emulator::block_size
+#define gridDim normtune::emulator::grid_size
+
+inline void __syncthreads() {
+  normtune::emulator::wait_for_block();
+}
+
+template <typename T>
+T __shfl_xor_sync(unsigned, T value, int lane_mask) {
+  static_assert(sizeof(T) <= sizeof(uint64_t));
+  uint64_t bits = 0;
+  std::memcpy(&bits, &value, sizeof(T));
+  bits = normtune::emulator::exchange(bits, lane_mask);
+  std::memcpy(&value, &bits, sizeof(T));
+  return value;
+}
+
+inline float* emulated_dynamic_shared() {
+  return normtune::emulator::dynamic_shared();
+}

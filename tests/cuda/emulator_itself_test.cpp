@@ -1,0 +1,78 @@
+#include "tests/cuda/emulator.h"
+
+#include <boost/test/unit_test.hpp>
+#include <vector>
+
+#include "cuda/block.cuh"
+#include "tests/cuda/emulated_backend.h"
+
+namespace normtune {
+
+namespace {
+
+__global__ void block_sums_kernel(const float* input, float* sums) {
+  const float sum = cuda::block_sum(input[cuda::global_thread()]);
+  if (threadIdx.x == 0) sums[blockIdx.x] = sum;
+}
+
+__global__ void reverse_kernel(const float* input, float* output, bool with_barrier) {
+  float* shared = emulated_dynamic_shared();
+  shared[threadIdx.x] = input[threadIdx.x];
+  if (with_barrier) __syncthreads();
+  output[threadIdx.x] = shared[blockDim.x - 1 - threadIdx.x];
+}
+
+__global__ void half_a_barrier_kernel() {
+  if (threadIdx.x < 32) __syncthreads();
+}
+
+void reverse(const std::vector<float>& input, std::vector<float>& output, bool with_barrier) {
+  const cuda::Grid grid{.blocks = 1, .threads = 64, .shared_bytes = 64 * sizeof(float)};
+  emulator::Launcher{}(reverse_kernel, grid, input.data(), output.data(), with_barrier);
+}
+
+std::vector<float> ramp(size_t size) {
+  std::vector<float> values(size);
+  for (size_t i = 0; i < size; ++i) values[i] = static_cast<float>(i);
+  return values;
+}
+
+}  // namespace
+}  // namespace normtune
+
+using namespace normtune;
+
+/// The emulator computes what CUDA would, and finds the mistakes that it is there to find.
+BOOST_AUTO_TEST_SUITE(emulator_itself)
+
+BOOST_AUTO_TEST_CASE(threads_of_a_block_sum_up) {
+  const std::vector<float> input = ramp(3 * 96);
+  std::vector<float> sums(3);
+  for (const uint64_t order : {0, 1, 2}) {
+    emulator::set_order(order);
+    emulator::Launcher{}(block_sums_kernel, {.blocks = 3, .threads = 96}, input.data(), sums.data());
+    BOOST_TEST(sums == std::vector<float>({4560, 13776, 22992}));
+  }
+  emulator::set_order(0);
+}
+
+BOOST_AUTO_TEST_CASE(a_missing_barrier_shows) {
+  const std::vector<float> input = ramp(64);
+  std::vector<float> expected(input.rbegin(), input.rend()), output(64);
+  reverse(input, output, true);
+  BOOST_TEST(output == expected);
+  reverse(input, output, false);
+  BOOST_TEST(output != expected);
+}
+
+BOOST_AUTO_TEST_CASE(a_barrier_that_some_never_reach_is_an_error) {
+  BOOST_CHECK_THROW(emulator::Launcher{}(half_a_barrier_kernel, {.blocks = 1, .threads = 64}),
+                    std::logic_error);
+}
+
+BOOST_AUTO_TEST_CASE(a_grid_that_no_device_takes_is_an_error) {
+  BOOST_CHECK_THROW(emulator::Launcher{}(half_a_barrier_kernel, {.blocks = 1, .threads = 33}),
+                    std::logic_error);
+}
+
+BOOST_AUTO_TEST_SUITE_END()

@@ -1,0 +1,61 @@
+#include "tests/cuda/device_testing.h"
+
+using namespace normtune;
+using namespace normtune::test;
+
+/// On a device these are cuBLASLt's products; the emulated device hands them to the CPU, so that only the
+/// tests themselves are tested there.
+BOOST_AUTO_TEST_SUITE(matmul)
+
+namespace {
+using Inputs = const std::vector<Tensor>&;
+}
+
+BOOST_AUTO_TEST_CASE(products_of_slices) {
+  for_generated_cases("matmul", is_emulated() ? 60 : 600, [](CaseRandom& random, const CheckCase& check) {
+    const int64_t m = random.size(130), n = random.size(130),
+                  k = random.integer(0, 20) == 0 ? 0 : random.size(260);
+    const bool transpose_a = random.coin(), transpose_b = random.coin(), accumulate = random.coin();
+    const int64_t offset = random.integer(0, 3), rest = random.integer(0, 3);
+    const auto wide = [&](int64_t rows, int64_t columns) {
+      return random.floats({rows + 1, offset + columns + rest});
+    };
+    const int64_t a_columns = transpose_a ? m : k, b_columns = transpose_b ? k : n;
+    check({wide(transpose_a ? k : m, a_columns), wide(transpose_b ? n : k, b_columns), wide(m, n)},
+          [=](Inputs in) {
+            const auto part = [offset](const Tensor& tensor, int64_t columns) {
+              return MatrixRef(without_first_row(tensor)).columns(offset, offset + columns);
+            };
+            const Tensor output = in[2].clone();
+            in[0].backend().matmul({.a = part(in[0], a_columns),
+                                    .transpose_a = transpose_a,
+                                    .b = part(in[1], b_columns),
+                                    .transpose_b = transpose_b,
+                                    .c = part(output, n),
+                                    .accumulate = accumulate});
+            return std::vector<Tensor>{output};
+          });
+  });
+}
+
+BOOST_AUTO_TEST_CASE(batches) {
+  for_generated_cases(
+      "batched_matmul", is_emulated() ? 30 : 200, [](CaseRandom& random, const CheckCase& check) {
+        const int64_t batch = random.integer(0, 5), m = random.size(40), n = random.size(40),
+                      k = random.size(40);
+        const bool transpose_a = random.coin(), transpose_b = random.coin();
+        check({random.floats(transpose_a ? Shape{batch, k, m} : Shape{batch, m, k}),
+               random.floats(transpose_b ? Shape{batch, n, k} : Shape{batch, k, n})},
+              [=](Inputs in) {
+                const Tensor output = Tensor::empty({batch, m, n}, DType::float32, in[0].device());
+                in[0].backend().batched_matmul({.a = in[0],
+                                                .transpose_a = transpose_a,
+                                                .b = in[1],
+                                                .transpose_b = transpose_b,
+                                                .c = output});
+                return std::vector<Tensor>{output};
+              });
+      });
+}
+
+BOOST_AUTO_TEST_SUITE_END()

@@ -1,0 +1,99 @@
+#include <cmath>
+
+#include "tests/cuda/device_testing.h"
+#include "tests/experiments/tiny_run.h"
+
+using namespace normtune;
+using namespace normtune::test;
+using tiny::metrics_lines;
+using tiny::Workspace;
+
+/// Whole runs on the device against the same runs on the CPU, with dropout. The emulated device's memory is
+/// out of reach for everyone but its kernels: these runs also show that nothing above the backend touches
+/// tensors of a device directly.
+BOOST_AUTO_TEST_SUITE(training)
+
+namespace {
+
+constexpr int64_t num_steps = 20;
+
+FinetuneOptions run_options(const Workspace& workspace, const std::string& method, Device device) {
+  FinetuneOptions options = workspace.options(method + (device.type == DeviceType::cpu ? "-cpu" : "-cuda"));
+  options.method.method = method;
+  options.method.lora_r = 2;
+  if (method == "houlsby" || method == "pfeiffer") options.method.adapter_size = 3;
+  options.learning_rate = 1e-3;
+  options.max_steps = num_steps;
+  options.logging_steps = 1;
+  options.device = device;
+  return options;
+}
+
+std::vector<double> losses_of(const FinetuneOptions& options) {
+  std::vector<double> losses;
+  for (const nlohmann::json& line : metrics_lines(options.output_dir, "step"))
+    losses.push_back(line.at("loss"));
+  return losses;
+}
+
+/// Bounds of docs/cuda.md: 1e-5 over the first ten steps, 1e-3 over the first hundred.
+void check_losses(const std::vector<double>& found, const std::vector<double>& expected) {
+  BOOST_REQUIRE(expected.size() == static_cast<size_t>(num_steps) && found.size() == expected.size());
+  for (size_t step = 0; step < expected.size(); ++step) {
+    BOOST_CHECK_MESSAGE(std::abs(found[step] - expected[step]) <= (step < 10 ? 1e-5 : 1e-3),
+                        "step " << step + 1 << ": " << found[step] << " instead of " << expected[step]);
+  }
+}
+
+void check_method(const std::string& method, const std::string& task = "sst2") {
+  BOOST_TEST_CONTEXT(method << " on " << task) {
+    const Workspace workspace;
+    FinetuneOptions on_cpu = run_options(workspace, method, {});
+    FinetuneOptions on_device = run_options(workspace, method, cuda_device);
+    on_cpu.task.task_name = on_device.task.task_name = task;
+    finetune(on_cpu);
+    finetune(on_device);
+    check_losses(losses_of(on_device), losses_of(on_cpu));
+    const nlohmann::json expected = tiny::results_of(on_cpu.output_dir),
+                         found = tiny::results_of(on_device.output_dir);
+    BOOST_TEST(expected.at("peak_device_bytes").is_null());
+    BOOST_TEST(found.at("peak_device_bytes").get<int64_t>() > 0);
+    BOOST_CHECK(std::abs(found.at("eval_loss").get<double>() - expected.at("eval_loss").get<double>()) <=
+                1e-3);
+  }
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(losses_of_every_method) {
+  if (!device_at_hand()) return;
+  for (const char* method :
+       {"full", "head", "layernorm", "layernorm-attention", "layernorm-all", "layernorm-bias",
+        "layernorm-gain", "bitfit", "random", "houlsby", "pfeiffer", "lora"}) {
+    check_method(method);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(losses_of_a_regression) {
+  if (!device_at_hand()) return;
+  check_method("full", "stsb");
+}
+
+BOOST_AUTO_TEST_CASE(a_stopped_run_goes_on_with_the_same_bytes) {
+  if (!device_at_hand()) return;
+  const Workspace workspace;
+  FinetuneOptions whole = run_options(workspace, "full", cuda_device);
+  whole.save_strategy = "steps";
+  whole.save_steps = 6;
+  FinetuneOptions again = whole;
+  again.output_dir = workspace.folder / "again";
+  finetune(whole);
+  finetune(again);
+  std::filesystem::remove(again.output_dir /
+                          "all_results.json");  // as if it had been stopped after its last checkpoint
+  again.resume_from_checkpoint = true;
+  finetune(again);
+  tiny::check_equal_runs(whole.output_dir, again.output_dir);
+}
+
+BOOST_AUTO_TEST_SUITE_END()
