@@ -8,7 +8,8 @@ namespace normtune {
 
 /// A score that was not made by a run: a bag of words, a published number.
 struct Baseline {
-  std::string method, task;
+  std::string method;
+  std::string task;  ///< `average`: as published, over whatever tasks the source has
   double score = 0;  ///< a fraction
   std::string source;
 };

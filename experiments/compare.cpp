@@ -1,23 +1,14 @@
 #include "experiments/compare.h"
 
+#include <algorithm>
+
 #include "experiments/interrupt.h"
-#include "experiments/run_pool.h"
 #include "nn/atomic_file.h"
 #include "tensor/error.h"
 
 namespace normtune {
 
 namespace {
-
-/// Runs that are neither finished nor failed.
-int64_t count_open(std::span<const ComparedRun> runs) {
-  int64_t count = 0;
-  for (const ComparedRun& run : runs) {
-    const RunState state = RunFolder(run).state();
-    count += state == RunState::missing || state == RunState::interrupted ? 1 : 0;
-  }
-  return count;
-}
 
 std::vector<const ComparedRun*> runs_of_shard(const Shard& shard, std::span<const ComparedRun> runs) {
   std::vector<const ComparedRun*> chosen;
@@ -65,27 +56,43 @@ std::vector<Baseline> baselines_of(const ComparisonOptions& options) {
 
 }  // namespace
 
-ComparisonResult compare(ComparisonOptions options, const ProgressOutput& progress) {
-  check_comparison_options(options);
-  const std::vector<Baseline> baselines = baselines_of(options);
-  const ComparisonInputs inputs = read_comparison_inputs(options);
-  const std::vector<ComparedRun> runs = plan_runs(options, inputs);
-  require_files(options, inputs, runs);
-  make_folder(options.output_dir);
-  write_comparison_inputs(options, inputs);
+int64_t PlannedComparison::num_open() const {
+  return std::count_if(runs.begin(), runs.end(), [](const ComparedRun& run) {
+    const RunState state = RunFolder(run).state();
+    return state == RunState::missing || state == RunState::interrupted;
+  });
+}
 
-  const RunPool::Outcome outcome = RunPool(runs_of_shard(options.shard, runs), options, progress).run();
+PlannedComparison plan_comparison(ComparisonOptions& options) {
+  check_comparison_options(options);
+  PlannedComparison plan{.inputs = read_comparison_inputs(options), .runs = {}};
+  plan.runs = plan_runs(options, plan.inputs);
+  return plan;
+}
+
+RunPool::Outcome do_runs(const ComparisonOptions& options, const PlannedComparison& plan,
+                         const ProgressOutput& progress) {
+  require_files(options, plan.inputs, plan.runs);
+  make_folder(options.output_dir);
+  write_comparison_inputs(options, plan.inputs);
+  return RunPool(runs_of_shard(options.shard, plan.runs), options, progress).run();
+}
+
+ComparisonResult compare(ComparisonOptions options, const ProgressOutput& progress) {
+  const std::vector<Baseline> baselines = baselines_of(options);
+  const PlannedComparison plan = plan_comparison(options);
+  const RunPool::Outcome outcome = do_runs(options, plan, progress);
   ComparisonResult result{.interrupted_by = outcome.interrupted_by,
                           .first_failure = outcome.first_failure,
-                          .num_runs = static_cast<int64_t>(runs.size()),
-                          .num_open = count_open(runs)};
+                          .num_runs = static_cast<int64_t>(plan.runs.size()),
+                          .num_open = plan.num_open()};
   if (result.interrupted_by != 0 || result.num_open > 0) return result;
-  result.table = make_score_table(options, runs);
+  result.table = make_score_table(options, plan.runs);
   result.comparisons = compare_methods(*result.table);
   result.report = make_comparison_report(*result.table, result.comparisons, baselines);
   write_tables(options, result);
   if (options.costs) {
-    result.costs = measure_costs(options, inputs, progress);
+    result.costs = measure_costs(options, plan.inputs, progress);
     result.interrupted_by = InterruptGuard::signal();
     if (result.interrupted_by != 0) return result;
     if (!result.costs.empty()) {
@@ -97,16 +104,17 @@ ComparisonResult compare(ComparisonOptions options, const ProgressOutput& progre
 }
 
 std::vector<RunListing> list_runs(ComparisonOptions options) {
-  check_comparison_options(options);
-  const ComparisonInputs inputs = read_comparison_inputs(options);
-  const std::vector<ComparedRun> runs = plan_runs(options, inputs);
+  return list_runs(options.shard, plan_comparison(options).runs);
+}
+
+std::vector<RunListing> list_runs(const Shard& shard, std::span<const ComparedRun> runs) {
   RunTimes times;
   for (const ComparedRun& run : runs) {
     if (const std::optional<RunResult> result = RunFolder(run).result())
       times.add(run, result->train_seconds);
   }
   std::vector<RunListing> listings;
-  for (const ComparedRun* run : runs_of_shard(options.shard, runs)) {
+  for (const ComparedRun* run : runs_of_shard(shard, runs)) {
     RunListing listing{.run = *run, .state = RunFolder(*run).state()};
     listing.locked = RunLock::is_locked(run->options.output_dir);
     if (listing.state != RunState::finished) listing.estimated_seconds = times.estimate(*run);

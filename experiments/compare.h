@@ -10,10 +10,27 @@
 #include "experiments/comparison_plan.h"
 #include "experiments/comparison_report.h"
 #include "experiments/method_cost.h"
+#include "experiments/run_pool.h"
 #include "experiments/run_progress.h"
 #include "experiments/run_store.h"
 
 namespace normtune {
+
+/// The runs of a comparison, and what they read.
+struct PlannedComparison {
+  ComparisonInputs inputs;
+  std::vector<ComparedRun> runs;  ///< of all shards
+
+  /// Runs that are neither finished nor failed.
+  int64_t num_open() const;
+};
+
+/// Checks the options and reads the files. Throws as compare() does.
+PlannedComparison plan_comparison(ComparisonOptions& options);
+/// Does what is missing of the shard. Throws Error(model) if the files are not there that this takes,
+/// Error(write).
+RunPool::Outcome do_runs(const ComparisonOptions& options, const PlannedComparison& plan,
+                         const ProgressOutput& progress);
 
 /// What a comparison gave.
 struct ComparisonResult {
@@ -48,5 +65,6 @@ struct RunListing {
 
 /// The runs of the shard, without doing any.
 std::vector<RunListing> list_runs(ComparisonOptions options);
+std::vector<RunListing> list_runs(const Shard& shard, std::span<const ComparedRun> runs);
 
 }  // namespace normtune

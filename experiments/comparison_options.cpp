@@ -11,7 +11,7 @@ namespace normtune {
 
 namespace {
 
-constexpr std::string_view untrained_suffix = "@untrained";
+constexpr std::string_view untrained_suffix = "@untrained", mask_prefix = "mask:";
 
 std::vector<std::string> split_words(std::string_view text, std::string_view separators) {
   std::vector<std::string> words;
@@ -97,11 +97,16 @@ void check_run_options(const ComparisonOptions& options) {
 
 std::string method_of_row(std::string_view row) {
   if (is_untrained(row)) row.remove_suffix(untrained_suffix.size());
+  if (has_own_masks(row)) row = mask_prefix.substr(0, mask_prefix.size() - 1);
   return std::string(row);
 }
 
 bool is_untrained(std::string_view row) {
   return row.ends_with(untrained_suffix);
+}
+
+bool has_own_masks(std::string_view row) {
+  return row.starts_with(mask_prefix);
 }
 
 std::map<std::string, std::vector<double>> parse_learning_rates(std::string_view text) {

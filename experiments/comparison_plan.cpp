@@ -61,6 +61,38 @@ json identifying_options(const FinetuneOptions& options) {
 
 // ---- Plan
 
+const MaskFile& row_mask(const ComparisonOptions& options, const std::string& row, const std::string& task,
+                         uint64_t seed) {
+  const auto found = options.row_masks.find({row, task, seed});
+  if (found == options.row_masks.end()) {
+    fail(ErrorKind::usage,
+         "{}: such rows belong to experiments, which make their masks (normtune reproduce); with a file of "
+         "your "
+         "own, write --methods mask --mask FILE",
+         row);
+  }
+  return found->second;
+}
+
+/// SHA-256 of the mask that a run trains with; empty without one.
+std::string mask_of_run(const ComparisonOptions& options, const ComparisonInputs& inputs,
+                        const FinetuneOptions& run, const std::string& row) {
+  if (has_own_masks(row)) return row_mask(options, row, run.task.task_name, run.seed).sha256;
+  return run.method.method == "mask" ? inputs.mask : "";
+}
+
+bool contains(const std::vector<std::string>& names, const std::string& name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+/// An untrained model has no folder that its change could be measured from.
+std::vector<std::string> measurements_of(const KeptMeasurements& keep, const std::string& row) {
+  std::vector<std::string> files;
+  if (contains(keep.drift_rows, row) && !is_untrained(row)) files.push_back("drift.json");
+  if (contains(keep.fisher_rows, row)) files.push_back("fisher.json");
+  return files;
+}
+
 FinetuneOptions options_of_run(const ComparisonOptions& options, const std::string& task,
                                const std::string& row, double learning_rate, uint64_t seed) {
   FinetuneOptions run = options.finetune;
@@ -68,6 +100,7 @@ FinetuneOptions options_of_run(const ComparisonOptions& options, const std::stri
   run.method.method = method_of_row(row);
   run.method.mask_seed = options.mask_seed.value_or(seed);
   if (run.method.method != "mask") run.method.mask.clear();
+  if (has_own_masks(row)) run.method.mask = row_mask(options, row, task, seed).path;
   run.random_init = is_untrained(row);
   run.learning_rate = learning_rate;
   run.seed = seed;
@@ -88,11 +121,13 @@ double work_of(const FinetuneOptions& options, const TaskInputs& task) {
 ComparedRun make_run(const ComparisonOptions& options, const ComparisonInputs& inputs,
                      const FinetuneOptions& run_options, const std::string& row) {
   const TaskInputs& task = inputs.tasks.at(run_options.task.task_name);
-  ComparedRun run{.identity = compared_run_identity(run_options, inputs, options.report_split),
+  ComparedRun run{.identity = compared_run_identity(run_options, inputs, options.report_split,
+                                                    mask_of_run(options, inputs, run_options, row)),
                   .row = row,
                   .task = run_options.task.task_name.empty() ? "own" : run_options.task.task_name,
                   .metric = task.metric,
                   .options = run_options,
+                  .measurements = measurements_of(options.keep, row),
                   .work = work_of(run_options, task)};
   run.id = run_id(run.identity);
   run.options.output_dir = options.output_dir / "runs" / run.id;
@@ -134,7 +169,7 @@ std::vector<std::string> changed_arguments(const FinetuneOptions& options,
 }  // namespace
 
 json compared_run_identity(const FinetuneOptions& options, const ComparisonInputs& inputs,
-                           const std::string& report_split) {
+                           const std::string& report_split, const std::string& mask_sha256) {
   const TaskInputs& task = inputs.tasks.at(options.task.task_name);
   json model = inputs.model;
   if (options.random_init) model.erase("weights");
@@ -145,7 +180,7 @@ json compared_run_identity(const FinetuneOptions& options, const ComparisonInput
                    {"model_sha256", model},
                    {"data_sha256", {{"train", task.hashes.at("train")}, {"dev", task.hashes.at("dev")}}}};
   identity["options"].erase("task_name");
-  if (options.method.method == "mask") identity["mask_sha256"] = inputs.mask;
+  if (options.method.method == "mask") identity["mask_sha256"] = mask_sha256;
   if (report_split != "dev") identity["data_sha256"][report_split] = task.hashes.at(report_split);
   return identity;
 }
@@ -182,6 +217,20 @@ std::vector<std::string> evaluate_arguments(const FinetuneOptions& options, cons
                                         "--quiet"};
   for (std::string& argument : changed_arguments(options, &shared)) arguments.push_back(std::move(argument));
   if (!options.task.test_file.empty()) arguments.push_back("--test_file=" + options.task.test_file.string());
+  return arguments;
+}
+
+std::vector<std::string> drift_arguments(const FinetuneOptions& options) {
+  return {"drift", options.model_name_or_path.string(), options.output_dir.string(), "--json", "--quiet"};
+}
+
+std::vector<std::string> fisher_arguments(const FinetuneOptions& options, int64_t num_samples) {
+  static const std::set<std::string> shared = {"task_name",       "glue_dir",           "train_file",
+                                               "validation_file", "max_seq_length",     "device",
+                                               "precision",       "last_layer_cls_only"};
+  std::vector<std::string> arguments = {"fisher", options.output_dir.string(), "--json", "--quiet",
+                                        fmt::format("--num_samples={}", num_samples)};
+  for (std::string& argument : changed_arguments(options, &shared)) arguments.push_back(std::move(argument));
   return arguments;
 }
 

@@ -82,12 +82,6 @@ std::vector<std::string> table_row(const ScoreTable& table, const std::string& r
   return cells;
 }
 
-TableRows table_rows(const ScoreTable& table, bool mark_best) {
-  TableRows rows = {heading(table)};
-  for (const std::string& row : table.rows) rows.push_back(table_row(table, row, mark_best));
-  return rows;
-}
-
 // ---- Baselines
 
 std::vector<std::string> baseline_names(std::span<const Baseline> baselines) {
@@ -99,15 +93,13 @@ std::vector<std::string> baseline_names(std::span<const Baseline> baselines) {
   return names;
 }
 
-/// A baseline's score on a task; on `average` the mean over the tasks if it has all of them.
+/// A baseline's score on a task; on `average` its own, or else the mean over the tasks if it has all of them.
 std::optional<double> baseline_score(std::span<const Baseline> baselines, const std::string& name,
                                      const std::string& task, const ScoreTable& table) {
-  if (task != "average") {
-    for (const Baseline& baseline : baselines) {
-      if (baseline.method == name && baseline.task == task) return baseline.score;
-    }
-    return std::nullopt;
+  for (const Baseline& baseline : baselines) {
+    if (baseline.method == name && baseline.task == task) return baseline.score;
   }
+  if (task != "average") return std::nullopt;
   double sum = 0;
   for (size_t i = 0; i + 1 < table.tasks.size(); ++i) {
     const std::optional<double> score = baseline_score(baselines, name, table.tasks[i], table);
@@ -115,33 +107,6 @@ std::optional<double> baseline_score(std::span<const Baseline> baselines, const 
     sum += *score;
   }
   return sum / static_cast<double>(table.tasks.size() - 1);
-}
-
-TableRows baseline_rows(const ScoreTable& table, std::span<const Baseline> baselines) {
-  TableRows rows = {{"not run here"}};
-  rows[0].insert(rows[0].end(), table.tasks.begin(), table.tasks.end());
-  for (const std::string& name : baseline_names(baselines)) {
-    std::vector<std::string> cells = {name};
-    for (const std::string& task : table.tasks) {
-      const std::optional<double> score = baseline_score(baselines, name, task, table);
-      cells.push_back(score ? fmt::format("{:.2f}", 100 * *score) : none);
-    }
-    rows.push_back(cells);
-  }
-  return rows;
-}
-
-std::vector<std::string> baseline_sources(std::span<const Baseline> baselines) {
-  std::vector<std::string> lines;
-  for (const std::string& name : baseline_names(baselines)) {
-    std::vector<std::string> sources;
-    for (const Baseline& baseline : baselines) {
-      const bool known = std::find(sources.begin(), sources.end(), baseline.source) != sources.end();
-      if (baseline.method == name && !known) sources.push_back(baseline.source);
-    }
-    lines.push_back(fmt::format("{}: {}", name, fmt::join(sources, "; ")));
-  }
-  return lines;
 }
 
 /// How far full fine-tuning is from the best baseline of each task; empty if nothing can be compared.
@@ -239,15 +204,6 @@ std::string size_note(const ScoreTable& table) {
                      table.tasks.front());
 }
 
-std::vector<std::string> notes(const ScoreTable& table) {
-  std::vector<std::string> lines;
-  for (const std::string& note : {metrics_note(table), average_note(table), undefined_note(table),
-                                  rates_note(table), size_note(table), mask_note(table)}) {
-    if (!note.empty()) lines.push_back(note);
-  }
-  return lines;
-}
-
 std::string joined(const std::vector<std::string>& lines, std::string_view bullet) {
   std::string text;
   for (const std::string& line : lines) text += fmt::format("{}{}\n", bullet, line);
@@ -260,11 +216,53 @@ std::string latex_comment(const std::vector<std::string>& lines) {
 
 }  // namespace
 
+TableRows score_rows(const ScoreTable& table, bool mark_best) {
+  TableRows rows = {heading(table)};
+  for (const std::string& row : table.rows) rows.push_back(table_row(table, row, mark_best));
+  return rows;
+}
+
+std::vector<std::string> score_notes(const ScoreTable& table) {
+  std::vector<std::string> lines;
+  for (const std::string& note : {metrics_note(table), average_note(table), undefined_note(table),
+                                  rates_note(table), size_note(table), mask_note(table)}) {
+    if (!note.empty()) lines.push_back(note);
+  }
+  return lines;
+}
+
+TableRows baseline_rows(const ScoreTable& table, std::span<const Baseline> baselines) {
+  TableRows rows = {{"not run here"}};
+  rows[0].insert(rows[0].end(), table.tasks.begin(), table.tasks.end());
+  for (const std::string& name : baseline_names(baselines)) {
+    std::vector<std::string> cells = {name};
+    for (const std::string& task : table.tasks) {
+      const std::optional<double> score = baseline_score(baselines, name, task, table);
+      cells.push_back(score ? fmt::format("{:.2f}", 100 * *score) : none);
+    }
+    rows.push_back(cells);
+  }
+  return rows;
+}
+
+std::vector<std::string> baseline_sources(std::span<const Baseline> baselines) {
+  std::vector<std::string> lines;
+  for (const std::string& name : baseline_names(baselines)) {
+    std::vector<std::string> sources;
+    for (const Baseline& baseline : baselines) {
+      const bool known = std::find(sources.begin(), sources.end(), baseline.source) != sources.end();
+      if (baseline.method == name && !known) sources.push_back(baseline.source);
+    }
+    lines.push_back(fmt::format("{}: {}", name, fmt::join(sources, "; ")));
+  }
+  return lines;
+}
+
 ComparisonReport make_comparison_report(const ScoreTable& table,
                                         const std::vector<MethodComparison>& comparisons,
                                         std::span<const Baseline> baselines) {
-  const TableRows plain = table_rows(table, false), marked = table_rows(table, true);
-  const std::vector<std::string> below = notes(table);
+  const TableRows plain = score_rows(table, false), marked = score_rows(table, true);
+  const std::vector<std::string> below = score_notes(table);
   std::vector<std::string> sentences = describe_comparisons(comparisons);
   if (const std::string sentence = baseline_sentence(table, baselines); !sentence.empty())
     sentences.push_back(sentence);

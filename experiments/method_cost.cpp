@@ -47,6 +47,8 @@ FinetuneOptions measured_options(const ComparisonOptions& options, const Compari
   run.task.max_eval_samples = std::min<int64_t>(run.task.max_eval_samples, 8);
   run.method.method = method;
   if (method != "mask") run.method.mask.clear();
+  if (method == "mask" && !options.row_masks.empty())
+    run.method.mask = options.row_masks.begin()->second.path;
   run.random_init = inputs.model.at("weights").get_ref<const std::string&>().empty();
   run.learning_rate = learning_rates_of(options, method).front();
   run.seed = options.seeds.front();
@@ -62,7 +64,7 @@ FinetuneOptions measured_options(const ComparisonOptions& options, const Compari
 
 /// What a measurement follows from, beside the machine: the model's shape, the method, the batches.
 std::string settings_hash(const FinetuneOptions& options, const ComparisonInputs& inputs) {
-  json identity = compared_run_identity(options, inputs, "dev");
+  json identity = compared_run_identity(options, inputs, "dev", inputs.mask);
   identity["model_sha256"].erase("weights");
   for (const char* name :
        {"learning_rate", "random_init", "seed", "data_seed", "init_seed", "dropout_seed", "mask_seed",

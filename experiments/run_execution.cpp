@@ -68,6 +68,8 @@ void RunExecution::start(std::vector<std::string> arguments, const fs::path& out
 }
 
 void RunExecution::start_finetune() {
+  if (folder_.lacks_measurements()) folder_.clear();
+  folder_.remove_measurements();
   resumed_ = !checkpoint_steps(run_.options.output_dir).empty();
   std::vector<std::string> arguments = finetune_arguments(run_.options);
   arguments.push_back("--resume_from_checkpoint=true");
@@ -75,8 +77,30 @@ void RunExecution::start_finetune() {
 }
 
 void RunExecution::start_evaluate() {
-  evaluating_ = true;
+  evaluated_ = true;
   start(evaluate_arguments(run_.options, options_.report_split), folder_.evaluation());
+}
+
+void RunExecution::start_measurement(const std::string& name) {
+  measuring_ = name;
+  const std::vector<std::string> arguments =
+      name == "drift.json" ? drift_arguments(run_.options)
+                           : fisher_arguments(run_.options, options_.keep.fisher_samples);
+  start(arguments, folder_.printed(name));
+}
+
+bool RunExecution::start_next() {
+  finetuning_ = false;
+  if (!measuring_.empty()) folder_.keep_measurement(measuring_);
+  measuring_.clear();
+  if (!evaluated_ && options_.report_split != "dev") {
+    start_evaluate();
+    return true;
+  }
+  const std::vector<std::string> missing = folder_.missing_measurements();
+  if (missing.empty()) return false;
+  start_measurement(missing.front());
+  return true;
 }
 
 std::optional<RunEnd> RunExecution::poll() {
@@ -87,9 +111,9 @@ std::optional<RunEnd> RunExecution::poll() {
 
 std::optional<RunEnd> RunExecution::after_exit(int exit_code) {
   if (exit_code == 0) {
-    if (evaluating_ || options_.report_split == "dev") return finish();
-    if (stop_signal_ != 0) return RunEnd::stopped;
-    start_evaluate();
+    if (stop_signal_ != 0 && !(evaluated_ || options_.report_split == "dev")) return RunEnd::stopped;
+    if (!start_next()) return finish();
+    if (stop_signal_ != 0) child_->send_signal(stop_signal_);
     return std::nullopt;
   }
   if (stop_signal_ != 0) return RunEnd::stopped;
@@ -97,7 +121,7 @@ std::optional<RunEnd> RunExecution::after_exit(int exit_code) {
   // than the run: once more from the beginning.
   const bool refused =
       exit_code == static_cast<int>(ErrorKind::usage) || exit_code == static_cast<int>(ErrorKind::model);
-  if (!evaluating_ && resumed_ && refused) {
+  if (finetuning_ && resumed_ && refused) {
     folder_.clear();
     start_finetune();
     return std::nullopt;

@@ -17,7 +17,8 @@ namespace normtune {
 enum class RunEnd { finished, failed, stopped };
 
 /// One run under way: a locked folder and a child process, first `finetune` (which goes on from a checkpoint
-/// if there is one), then, for another report split than dev, `evaluate`.
+/// if there is one), then, for another report split than dev, `evaluate`, then what is measured of the model:
+/// `drift`, `fisher`.
 class RunExecution {
  public:
   /// Null if another process works on this run, or has just finished it.
@@ -36,6 +37,9 @@ class RunExecution {
   RunExecution(const ComparedRun& run, const ComparisonOptions& options, std::unique_ptr<RunLock> lock);
   void start_finetune();
   void start_evaluate();
+  void start_measurement(const std::string& name);
+  /// Begins what is still to be done; false if that is nothing.
+  bool start_next();
   std::optional<RunEnd> after_exit(int exit_code);
   RunEnd finish();
   RunEnd fail_run(int exit_code);
@@ -46,7 +50,8 @@ class RunExecution {
   RunFolder folder_;
   std::unique_ptr<RunLock> lock_;
   std::unique_ptr<ChildProcess> child_;  // goes before the lock
-  bool evaluating_ = false;
+  bool finetuning_ = true, evaluated_ = false;
+  std::string measuring_;  // the file that the child prints, if it measures
   bool resumed_ = false;
   int stop_signal_ = 0;
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();

@@ -23,14 +23,27 @@ RunPool::Outcome RunPool::run() {
   const InterruptGuard interrupt_guard;
   sort_out_finished();
   if (done_ > 0) progress_.message(fmt::format("{} of {} runs are finished", done_, total_));
-  while (!running_.empty() || (outcome_.interrupted_by == 0 && !(waiting_.empty() && locked_.empty()))) {
+  const auto starts_no_more = [&] { return outcome_.interrupted_by != 0 || outcome_.budget_spent; };
+  while (!running_.empty() || (!starts_no_more() && !(waiting_.empty() && locked_.empty()))) {
     pass_on_signal();
-    if (outcome_.interrupted_by == 0) start_runs();
+    outcome_.budget_spent = is_over_budget();
+    if (!starts_no_more()) start_runs();
     poll_runs();
     progress_.update(static_cast<int64_t>(running_.size()), seconds_left());
     std::this_thread::sleep_for(10ms);
   }
   return outcome_;
+}
+
+bool RunPool::is_over_budget() {
+  if (options_.budget <= 0 || (waiting_.empty() && locked_.empty())) return false;
+  const std::chrono::duration<double> elapsed = Progress::Clock::now() - start_;
+  if (elapsed.count() < 60 * options_.budget) return false;
+  if (!outcome_.budget_spent) {
+    progress_.message(
+        fmt::format("the budget of {} minutes is spent: no further run is started", options_.budget));
+  }
+  return true;
 }
 
 /// Takes those that are done out of the list, and tidies up what a kill left of them.

@@ -25,6 +25,7 @@ class RunPool {
 
   struct Outcome {
     int interrupted_by = 0;            ///< SIGINT or SIGTERM; else 0
+    bool budget_spent = false;         ///< runs were left because the time for them was over
     int64_t num_executed = 0;          ///< runs that were finished by this call
     std::optional<int> first_failure;  ///< exit code of the first run that failed
   };
@@ -39,7 +40,10 @@ class RunPool {
   void report_failed(const RunExecution& execution);
   std::optional<double> seconds_left() const;
 
+  bool is_over_budget();
+
   const ComparisonOptions& options_;
+  Progress::Clock::time_point start_ = Progress::Clock::now();
   std::vector<const ComparedRun*> waiting_;
   std::vector<const ComparedRun*> locked_;  // by another process
   std::vector<std::unique_ptr<RunExecution>> running_;

@@ -22,8 +22,9 @@ using nlohmann::ordered_json;
 namespace {
 
 /// What a finished run keeps; hidden files are locks.
-constexpr std::array<std::string_view, 5> kept_names = {"run.json", "all_results.json", "metrics.jsonl",
-                                                        "predictions.jsonl", "predictions_mm.jsonl"};
+constexpr std::array<std::string_view, 8> kept_names = {
+    "run.json",   "all_results.json", "metrics.jsonl", "predictions.jsonl", "predictions_mm.jsonl",
+    "drift.json", "fisher.json",      "outcomes.json"};
 
 bool is_kept(const std::string& name) {
   if (name == ".compare.lock") return true;  // goes with the lock
@@ -106,7 +107,36 @@ std::optional<double> RunResult::score(const std::string& split, const std::stri
        split);
 }
 
+std::vector<std::string> RunFolder::missing_measurements() const {
+  std::vector<std::string> missing;
+  for (const std::string& name : run_.measurements) {
+    if (!fs::exists(path_ / name)) missing.push_back(name);
+  }
+  return missing;
+}
+
+void RunFolder::remove_measurements() const {
+  for (const char* name : {"drift.json", "fisher.json", "outcomes.json"}) remove_entry(path_ / name);
+}
+
+bool RunFolder::lacks_measurements() const {
+  return fs::exists(path_ / "run.json") && !missing_measurements().empty();
+}
+
+void RunFolder::keep_measurement(const std::string& measurement) const {
+  json document = read_json_file(printed(measurement), ErrorKind::data);
+  document.erase("tensors");
+  for (const char* folder : {"before", "after", "model"}) {
+    if (document.contains(folder) && document[folder].is_string()) {
+      document[folder] = without_folders(document[folder]);
+    }
+  }
+  write_file_atomically(path_ / measurement, document.dump() + "\n");
+  remove_entry(printed(measurement));
+}
+
 RunState RunFolder::state() const {
+  if (lacks_measurements()) return RunState::missing;
   if (fs::exists(path_ / "run.json")) return RunState::finished;
   if (fs::exists(path_ / "failure.json")) return RunState::failed;
   return checkpoint_steps(path_).empty() ? RunState::missing : RunState::interrupted;
@@ -114,7 +144,7 @@ RunState RunFolder::state() const {
 
 std::optional<RunResult> RunFolder::result() const {
   const fs::path file = path_ / "run.json";
-  if (!fs::exists(file)) return std::nullopt;
+  if (state() != RunState::finished) return std::nullopt;
   const json document = read_json_file(file, ErrorKind::data);
   try {
     if (document.at("id") != run_.id) {
@@ -124,7 +154,8 @@ std::optional<RunResult> RunFolder::result() const {
     return RunResult{.evaluations = document.at("evaluations"),
                      .trainable_parameters = document.at("trainable_parameters"),
                      .total_parameters = document.at("total_parameters"),
-                     .train_seconds = document.at("train_seconds")};
+                     .train_seconds = document.at("train_seconds"),
+                     .degenerate = document.value("degenerate", false)};
   } catch (const json::exception& error) {
     fail(ErrorKind::data, "{}: malformed ({}); remove the folder to repeat the run", file.string(),
          error.what());
@@ -199,7 +230,10 @@ void RunFolder::write_failure(const RunFailure& failure) const {
 
 void RunFolder::clear() const {
   remove_run_files(path_);
-  for (const fs::path& file : {log(), evaluation(), path_ / "failure.json"}) remove_entry(file);
+  remove_measurements();
+  for (const fs::path& file : {log(), evaluation(), path_ / "failure.json", path_ / "run.json"}) {
+    remove_entry(file);
+  }
 }
 
 }  // namespace normtune

@@ -15,6 +15,7 @@ struct RunResult {
   nlohmann::json evaluations;  ///< by split: what finetune and evaluate say, `eval_<metric>`, ...
   int64_t trainable_parameters = 0, total_parameters = 0;
   double train_seconds = 0;
+  bool degenerate = false;  ///< it answers the same to every row of dev
 
   /// The metric on a split; none where it is not defined (constant predictions). `mean_accuracy` is the mean
   /// of MNLI's two. Throws Error(data) if the run has no such score.
@@ -32,6 +33,9 @@ enum class RunState { missing, interrupted, failed, finished };
 /// The folder `runs/ID/` of a run. What lies in it:
 ///   run.json             the run as a value, and its scores: a run that has it is finished
 ///   all_results.json, metrics.jsonl, predictions.jsonl   as finetune writes them
+///   drift.json, fisher.json   what was measured of its model (of runs that keep it; the run is finished with
+///                        them alone), component by component
+///   outcomes.json        what its predictions are worth, example by example (experiments/run_outcomes.h)
 ///   failure.json         instead: why it failed
 ///   log.txt              what the run said, while it is not finished
 /// and until the run is finished (or if models are kept) model and checkpoints.
@@ -47,6 +51,18 @@ class RunFolder {
   std::filesystem::path log() const { return path_ / "log.txt"; }
   /// What evaluate prints goes here first.
   std::filesystem::path evaluation() const { return path_ / "evaluation.json"; }
+  /// What drift and fisher print, tensor by tensor, goes here before it is pooled.
+  std::filesystem::path printed(const std::string& measurement) const {
+    return path_ / ("printed-" + measurement);
+  }
+  /// Writes a measurement as it is kept: without the list of single tensors, and without folders.
+  void keep_measurement(const std::string& measurement) const;
+  /// Measurements that the run is to keep and has not kept yet.
+  std::vector<std::string> missing_measurements() const;
+  /// Those of an attempt that did not come to its end.
+  void remove_measurements() const;
+  /// It was finished without a measurement that is now wanted: only doing it again brings its model back.
+  bool lacks_measurements() const;
 
   /// Writes run.json, which makes the run a finished one, and cleans up. `command` is what made it.
   void finish(const std::vector<std::string>& command, const std::string& program_version,

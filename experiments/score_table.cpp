@@ -13,8 +13,10 @@ namespace normtune {
 namespace {
 
 SeedScore score_of(const ComparedRun& run, const std::string& report_split, ScoreCell& cell) {
-  const std::optional<RunResult> result = RunFolder(run).result();
-  if (!result) return {.failed = true};
+  const RunFolder folder(run);
+  const std::optional<RunResult> result = folder.result();
+  if (!result)
+    return {.failed = folder.state() == RunState::failed, .open = folder.state() != RunState::failed};
   cell.trainable_parameters = result->trainable_parameters;
   cell.total_parameters = result->total_parameters;
   return {.dev = result->score("dev", run.metric), .report = result->score(report_split, run.metric)};
@@ -47,7 +49,8 @@ ScoreCell make_cell(std::span<const ComparedRun> runs, const std::string& report
   for (const SeedScore& seed : chosen.seeds) {
     cell.scores.push_back(seed.report);
     cell.failed += seed.failed ? 1 : 0;
-    cell.undefined += !seed.failed && !seed.report ? 1 : 0;
+    cell.open += seed.open ? 1 : 0;
+    cell.undefined += !seed.failed && !seed.open && !seed.report ? 1 : 0;
   }
   cell.summary = summarize(cell.scores);
   return cell;
@@ -70,6 +73,7 @@ ScoreCell average_cell(std::span<const ScoreCell> cells) {
   }
   for (const ScoreCell& cell : cells) {
     average.failed += cell.failed;
+    average.open += cell.open;
     average.undefined += cell.undefined;
   }
   average.trainable_parameters = cells.front().trainable_parameters;

@@ -13,6 +13,7 @@ namespace normtune {
 /// What became of one run of a row on a task.
 struct SeedScore {
   bool failed = false;           ///< there is no result
+  bool open = false;             ///< not yet
   std::optional<double> dev;     ///< none for a failed run and for an undefined score
   std::optional<double> report;  ///< on the report split
 };
@@ -48,6 +49,7 @@ struct ScoreCell {
   std::vector<std::optional<double>> scores;  ///< by seed, on the report split
   ScoreSummary summary;
   int64_t failed = 0;
+  int64_t open = 0;       ///< runs that nobody has tried yet
   int64_t undefined = 0;  ///< finished runs whose score is not defined: constant answers
   int64_t trainable_parameters = 0, total_parameters = 0;  ///< 0 if no run has finished
 };
@@ -63,7 +65,7 @@ struct ScoreTable {
   bool has_row(const std::string& row) const;
 };
 
-/// Scores of all runs, which are finished or failed.
+/// Scores of all runs that are finished; the others have failed or are open.
 ScoreTable make_score_table(const ComparisonOptions& options, std::span<const ComparedRun> runs);
 
 /// One line per cell: `method,task,metric,split,learning_rate,mean,sd,n,failed,trainable_parameters,

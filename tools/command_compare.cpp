@@ -1,19 +1,14 @@
 #include <fmt/format.h>
-#include <omp.h>
-
 #include <algorithm>
 #include <csignal>
 #include <nlohmann/json.hpp>
 
 #include "experiments/compare.h"
-#include "experiments/data_file.h"
-#include "nn/printable.h"
 #include "tools/commands.h"
+#include "tools/comparison_arguments.h"
 #include "tools/console.h"
-#include "tools/finetune_options.h"
 #include "tools/model_options.h"
 #include "tools/results.h"
-#include "tools/version.h"
 
 namespace normtune {
 
@@ -21,94 +16,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-/// What the command line says beside finetune's options.
-struct CompareArguments {
-  FinetuneArguments finetune;
-  ComparisonOptions options;
-  std::vector<std::string> seeds;
-  std::string learning_rates, shard;
-  std::optional<int64_t> jobs;
-  bool dry_run = false;
-};
-
-void add_compare_options(Options& options, CompareArguments& arguments) {
-  ComparisonOptions& target = arguments.options;
-  options.group("Comparison");
-  options.list("tasks", target.tasks, "TASK,...", "the columns of the table");
-  options.list("methods", target.rows, "METHOD,...",
-               "the rows; METHOD@untrained: the same with all weights drawn");
-  options.list("seeds", arguments.seeds, "N,...", "a run of each row on each task for each of these");
-  options.words("learning_rates", arguments.learning_rates, "METHOD=RATE[,RATE...] ...",
-                "of several rates the best on dev is taken; other methods use --learning_rate");
-  options.choice("report_split", target.report_split, {"dev", "test_labelled"}, "whose scores are shown");
-  options.path("baselines", target.baselines, "FILE.csv",
-               "scores that were not made here, shown apart: method,task,score,source");
-  options.integer("jobs", arguments.jobs, at_least_1, "runs at a time", "cores / --num_threads");
-  options.text("shard", arguments.shard, "I/N", "does the I-th of N parts of the runs");
-  options.boolean("dry_run", arguments.dry_run, "lists the runs, does none");
-  options.boolean("costs", target.costs, "measures time and memory of each method after the runs");
-  options.boolean("keep_models", target.keep_models, "keeps the models and checkpoints of finished runs");
-}
-
-uint64_t parse_seed(const std::string& text) {
-  const std::optional<int64_t> seed = parse_integer(text);
-  if (!seed || *seed < 0) {
-    fail(ErrorKind::usage, "--seeds: expected integers of at least 0, found {}", printable(text));
-  }
-  return static_cast<uint64_t>(*seed);
-}
-
-Shard parse_shard(const std::string& text) {
-  const size_t slash = std::min(text.find('/'), text.size());
-  const std::optional<int64_t> index = parse_integer(text.substr(0, slash));
-  const std::optional<int64_t> count = parse_integer(text.substr(std::min(slash + 1, text.size())));
-  if (!index || !count) fail(ErrorKind::usage, "--shard: expected I/N, as in 1/4, found {}", printable(text));
-  return {.index = *index, .count = *count};
-}
-
-/// One single-threaded run per core, unless something else was asked for: small models do not gain from
-/// threads what several runs at a time do.
-void resolve_parallelism(const CompareArguments& arguments, ComparisonOptions& options) {
-  const int64_t cores = omp_get_num_procs();
-  options.num_threads = arguments.finetune.common.num_threads.value_or(1);
-  options.cost_threads = cores;
-  options.jobs = arguments.jobs.value_or(std::max<int64_t>(1, cores / options.num_threads));
-}
-
-ComparisonOptions resolve_comparison(const CompareArguments& arguments) {
-  ComparisonOptions options = arguments.options;
-  options.finetune = resolve_finetune(arguments.finetune);
-  options.mask_seed = arguments.finetune.method.mask_seed;
-  options.output_dir = options.finetune.output_dir;
-  if (options.tasks.empty() && !options.finetune.task.task_name.empty()) {
-    options.tasks = {options.finetune.task.task_name};
-  }
-  for (const std::string& seed : arguments.seeds) options.seeds.push_back(parse_seed(seed));
-  if (options.seeds.empty()) options.seeds = {options.finetune.seed};
-  options.learning_rates = parse_learning_rates(arguments.learning_rates);
-  if (!arguments.shard.empty()) options.shard = parse_shard(arguments.shard);
-  resolve_parallelism(arguments, options);
-  options.program = "/proc/self/exe";
-  options.program_version = version_line();
-  return options;
-}
-
 // ---- Output
-
-const char* state_name(const RunListing& listing) {
-  if (listing.locked) return "running";
-  switch (listing.state) {
-    case RunState::missing:
-      return "missing";
-    case RunState::interrupted:
-      return "interrupted";
-    case RunState::failed:
-      return "failed";
-    case RunState::finished:
-      break;
-  }
-  return "finished";
-}
 
 int print_plan(const Console& console, const ComparisonOptions& options) {
   TableRows rows = {{"run", "task", "method", "seed", "learning rate", "state", "estimate"}};
@@ -239,9 +147,9 @@ void print_result(const Console& console, const ComparisonOptions& options, cons
 }  // namespace
 
 int run_compare(Arguments arguments) {
-  CompareArguments compare_arguments;
+  ComparisonArguments compare_arguments;
   Options options("compare", "Fine-tunes by several methods on several tasks and makes the table of scores.");
-  add_compare_options(options, compare_arguments);
+  add_comparison_options(options, compare_arguments);
   add_finetune_options(options, compare_arguments.finetune);
   if (!options.parse(arguments)) return 0;
   apply_common_options(compare_arguments.finetune.common);

@@ -19,6 +19,7 @@ int run_evaluate(Arguments arguments);
 int run_predict(Arguments arguments);
 int run_submission(Arguments arguments);
 int run_compare(Arguments arguments);
+int run_reproduce(Arguments arguments);
 int run_pocket(Arguments arguments);
 int run_drift(Arguments arguments);
 int run_merge(Arguments arguments);

@@ -30,8 +30,13 @@ void add_best_model_options(Options& options, FinetuneOptions& target) {
 }  // namespace
 
 void add_finetune_options(Options& options, FinetuneArguments& arguments) {
+  options.positional_for("model_name_or_path", "MODEL", "a model folder; or --model_name_or_path");
+  add_named_finetune_options(options, arguments);
+}
+
+void add_named_finetune_options(Options& options, FinetuneArguments& arguments) {
   FinetuneOptions& target = arguments.options;
-  add_model_option(options, target.model_name_or_path);
+  add_named_model_option(options, target.model_name_or_path);
   add_model_changes(options, target);
   add_task_options(options, target.task);
   options.integer("max_seq_length", target.max_seq_length, {.minimum = 3},

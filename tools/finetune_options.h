@@ -18,6 +18,8 @@ struct FinetuneArguments {
 };
 
 void add_finetune_options(Options& options, FinetuneArguments& arguments);
+/// The same without a place for the model among the arguments without name.
+void add_named_finetune_options(Options& options, FinetuneArguments& arguments);
 
 /// The options as the library takes them.
 FinetuneOptions resolve_finetune(const FinetuneArguments& arguments);

@@ -32,6 +32,7 @@ const std::vector<Command>& commands() {
       {"predict", "writes a fine-tuned model's answers", run_predict},
       {"submission", "packs predictions for the GLUE server", run_submission},
       {"compare", "fine-tunes by several methods on several tasks, and makes the table", run_compare},
+      {"reproduce", "does an experiment: runs, tables, figures and a report with its verdict", run_reproduce},
       {"drift", "measures what moved between two versions of a model", run_drift},
       {"diff", "writes what turns one model into another as a delta file", run_diff},
       {"merge", "puts a delta on its base model", run_merge},

@@ -9,6 +9,10 @@ namespace normtune {
 
 void add_model_option(Options& options, std::filesystem::path& model) {
   options.positional_for("model_name_or_path", "MODEL", "a model folder; or --model_name_or_path");
+  add_named_model_option(options, model);
+}
+
+void add_named_model_option(Options& options, std::filesystem::path& model) {
   options.group("Model");
   options.path("model_name_or_path", model, "DIR", "a model folder, or a folder with a delta over its base");
 }

@@ -10,6 +10,9 @@ namespace normtune {
 /// The model as an argument without name or as --model_name_or_path, whichever the user prefers.
 void add_model_option(Options& options, std::filesystem::path& model);
 
+/// As --model_name_or_path alone, where the argument without name is something else.
+void add_named_model_option(Options& options, std::filesystem::path& model);
+
 /// Throws Error(usage) if no model was given.
 void require_model(const Options& options, const std::filesystem::path& model);
 

@@ -285,6 +285,13 @@ void Options::config_file() {
   path("config", config_, "FILE.toml", "reads options from a file; the command line wins");
 }
 
+void Options::shared_config(const std::string& name, std::string& target, const std::string& placeholder,
+                            const std::string& help) {
+  text(name, target, placeholder, help);
+  shared_config_ = name;
+  shared_value_ = &target;
+}
+
 bool Options::parse(std::span<const std::string> arguments) {
   CommandLine line = take_apart(arguments);
   if (line.help) {
@@ -294,6 +301,7 @@ bool Options::parse(std::span<const std::string> arguments) {
   give(line);
   take_positionals(line);
   if (given("config")) read_config(given_["config"].value);
+  if (given("config") && shared_value_ != nullptr) read_shared_config();
   run_parser(line.positionals);
   return true;
 }
@@ -391,6 +399,12 @@ void Options::read_config(const std::filesystem::path& file) {
     if (name == "config") fail(ErrorKind::usage, "{}: a configuration file cannot name another", origin);
     given_.try_emplace(name, Given{entry.value, origin});
   }
+}
+
+void Options::read_shared_config() {
+  const std::string value = given(shared_config_) ? given_[shared_config_].value : *shared_value_;
+  const std::filesystem::path folder = std::filesystem::path(given_["config"].value).parent_path();
+  read_config(folder / fmt::format("{}_{}.toml", shared_config_, value));
 }
 
 void Options::run_parser(const std::vector<std::filesystem::path>& positionals) {

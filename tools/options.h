@@ -88,6 +88,10 @@ class Options {
 
   /// --config FILE.toml: options from a file, below the command line.
   void config_file();
+  /// --NAME VALUE (command line or configuration file) also reads `NAME_VALUE.toml` beside the configuration
+  /// file, below it: settings that several configuration files share.
+  void shared_config(const std::string& name, std::string& target, const std::string& placeholder,
+                     const std::string& help);
 
   /// Fills the targets. False if --help was asked for, and printed. Throws Error(usage) that names the
   /// nearest option for an unknown one, and option, value and expectation for a malformed value; Error(model)
@@ -96,6 +100,8 @@ class Options {
 
   /// The option stood on the command line or in the configuration file.
   bool given(std::string_view name) const { return given_.contains(std::string(name)); }
+  /// The configuration file; empty without one.
+  const std::filesystem::path& config() const { return config_; }
   /// Throws Error(usage) unless the option was given.
   void require(std::string_view name) const;
   /// What error messages end with: `see normtune COMMAND --help`.
@@ -118,6 +124,7 @@ class Options {
   void check_known(const std::string& name, const std::string& origin) const;
   void take_positionals(CommandLine& line);
   void read_config(const std::filesystem::path& file);
+  void read_shared_config();
   void run_parser(const std::vector<std::filesystem::path>& positionals);
 
   struct Parser;  // CLI11, whose headers stay out of ours
@@ -125,6 +132,8 @@ class Options {
   std::string command_;
   std::string group_ = "Options";
   std::filesystem::path config_;
+  std::string shared_config_;                                         // name of shared_config()'s option
+  std::string* shared_value_ = nullptr;                               // its target, which holds the default
   std::string positional_option_;                                     // of positional_for()
   std::vector<std::filesystem::path>* positionals_target_ = nullptr;  // of positionals()
   std::map<std::string, ValueRule> rules_;

@@ -3,6 +3,7 @@
 #include <boost/test/unit_test.hpp>
 #include <cmath>
 
+#include "experiments/run_store.h"
 #include "tests/experiments/comparison_fixture.h"
 
 namespace normtune {
@@ -77,6 +78,9 @@ BOOST_AUTO_TEST_CASE(a_table_from_result_files) {
       comparison::write_result(run, .1, seed == 1 ? std::optional<double>(.25) : none);
     } else if (seed == 1) {
       comparison::write_result(run, .5, .5);
+    } else {
+      std::filesystem::create_directories(run.options.output_dir);
+      RunFolder(run).write_failure({.exit_code = 5, .error = "the loss is not finite"});
     }
   }
   const ScoreTable table = make_score_table(options, runs);
@@ -99,6 +103,10 @@ BOOST_AUTO_TEST_CASE(rows_without_any_result_stay_empty) {
   options.tasks = {"cola"};
   options.rows = {"head"};
   const std::vector<ComparedRun> runs = plan_runs(options, comparison::inputs());
+  for (const ComparedRun& run : runs) {
+    std::filesystem::create_directories(run.options.output_dir);
+    RunFolder(run).write_failure({.exit_code = 5, .error = "the loss is not finite"});
+  }
   BOOST_CHECK_EQUAL(
       score_table_csv(make_score_table(options, runs)),
       "method,task,metric,split,learning_rate,mean,sd,n,failed,trainable_parameters,total_parameters\n"

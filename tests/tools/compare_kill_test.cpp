@@ -1,44 +1,13 @@
-#include <signal.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <boost/test/unit_test.hpp>
 #include <chrono>
 #include <random>
-#include <thread>
 
 #include "tests/tools/compare_fixture.h"
+#include "tests/tools/killed_process.h"
 
 using namespace normtune::test;
 namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
-
-namespace {
-
-/// Starts the program in a process group of its own, without output.
-pid_t start(const std::vector<std::string>& arguments) {
-  const pid_t process = fork();
-  BOOST_REQUIRE(process >= 0);
-  if (process > 0) return process;
-  setpgid(0, 0);
-  std::vector<char*> words = {const_cast<char*>(NORMTUNE_PROGRAM)};
-  for (const std::string& argument : arguments) words.push_back(const_cast<char*>(argument.c_str()));
-  words.push_back(nullptr);
-  execv(NORMTUNE_PROGRAM, words.data());
-  _exit(127);
-}
-
-/// True if the process was still running.
-bool kill_after(pid_t process, std::chrono::milliseconds delay) {
-  std::this_thread::sleep_for(delay);
-  kill(process, SIGKILL);
-  kill(-process, SIGKILL);
-  int status = 0;
-  waitpid(process, &status, 0);
-  return WIFSIGNALED(status);
-}
-
-}  // namespace
 
 BOOST_FIXTURE_TEST_SUITE(compare_kill, CompareFixture)
 
@@ -56,7 +25,7 @@ BOOST_AUTO_TEST_CASE(kills_at_random_moments_change_no_byte) {
   int64_t num_hit = 0;
   for (int i = 0; i < 20; ++i) {
     const std::chrono::milliseconds delay(random() % static_cast<unsigned>(whole_time.count() / 8 + 1));
-    num_hit += kill_after(start(command(options)), delay) ? 1 : 0;
+    num_hit += kill_after(start_program(command(options)), delay) ? 1 : 0;
   }
   BOOST_TEST_MESSAGE(num_hit << " of 20 kills came before the end");
   BOOST_TEST(num_hit >= 5);
