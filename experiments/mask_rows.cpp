@@ -193,7 +193,9 @@ bool MaskRows::measure(const std::string& task) {
                        .num_samples = options_.keep.fisher_samples,
                        .fresh_pooler = options_.finetune.method.fresh_pooler,
                        .init_seed = options_.seeds.front(),
-                       .max_seq_length = options_.finetune.max_seq_length};
+                       .max_seq_length = options_.finetune.max_seq_length,
+                       .precision = options_.finetune.precision,
+                       .device = options_.finetune.device};
   fisher.task.task_name = task;
   const BertConfig config = read_bert_config(base_model_folder(fisher.model_name_or_path));
   fisher.max_seq_length = std::min(fisher.max_seq_length, config.max_position_embeddings);
