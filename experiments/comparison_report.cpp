@@ -191,7 +191,8 @@ std::string mask_note(const ScoreTable& table) {
     return method_of_row(row) == "random" || method_of_row(row) == "mask";
   });
   if (!has_mask) return "";
-  return "An element mask (random, mask) costs the time and the activations of full fine-tuning.";
+  return "An element mask (random, mask) costs what training its tensors whole costs; over the encoder, "
+         "nearly as much as full.";
 }
 
 std::string size_note(const ScoreTable& table) {

@@ -27,7 +27,9 @@ void print_results(const Console& console, const FinetuneOptions& options,
   if (results.contains("eval_loss")) console.result(score_table(results) + "\n");
   console.result(cost_lines(results));
   if (is_element_mask(options.method)) {
-    console.result("An element mask costs the time and the activations of full fine-tuning.");
+    console.result(
+        "An element mask costs what training its tensors whole costs; over the encoder, nearly as much as "
+        "full.");
   }
   if (results.value("degenerate", false)) {
     console.result("degenerate: the score of a constant answer; try another seed or learning rate");
