@@ -31,8 +31,9 @@ struct TaskData {
 TaskData load_task_data(const TaskOptions& options);
 
 /// The splits behind the name `split` ("train", "dev", "test", "test_labelled", ...), with the task that they
-/// belong to. A task of own files has the classes of `id2label`, those of the model that is asked, or if that is
-/// empty those that the file defines. Labels may be missing in a test split. Throws as load_task_data does.
+/// belong to. A task of own files has the classes of `id2label`, those of the model that is asked, or if that
+/// is empty those that the file defines. Labels may be missing in a test split. Throws as load_task_data
+/// does.
 struct TaskSplits {
   Task task;
   std::vector<Dataset> splits;
