@@ -11,7 +11,8 @@
 // Forward keeps the running maximum m and sum l of each query row (Milakov & Gimelshein 2018,
 // arXiv:1805.02867): when a tile raises m, what was summed before shrinks by exp(m_before - m).
 
-namespace normtune::cuda::inline NORMTUNE_TARGET {
+namespace normtune::cuda {
+inline namespace NORMTUNE_TARGET {
 
 /// Rows of a matrix, seen head by head.
 struct Heads {
@@ -362,4 +363,5 @@ void attention_backward(const Launcher& launch, const Backend::AttentionBackward
          arguments, heads_of(args.grad_key), heads_of(args.grad_value));
 }
 
-}  // namespace normtune::cuda::inline NORMTUNE_TARGET
+}  // namespace NORMTUNE_TARGET
+}  // namespace normtune::cuda

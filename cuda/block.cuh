@@ -6,7 +6,8 @@
 
 // What the threads of a block do together. Sums have a fixed order: equal bits in every run.
 
-namespace normtune::cuda::inline NORMTUNE_TARGET {
+namespace normtune::cuda {
+inline namespace NORMTUNE_TARGET {
 
 constexpr int warp_size = 32, max_warps = 32;
 
@@ -82,4 +83,5 @@ __device__ inline float* dynamic_shared() {
 #endif
 }
 
-}  // namespace normtune::cuda::inline NORMTUNE_TARGET
+}  // namespace NORMTUNE_TARGET
+}  // namespace normtune::cuda

@@ -4,7 +4,8 @@
 
 // Kernels that move values without looking at them take words of four bytes.
 
-namespace normtune::cuda::inline NORMTUNE_TARGET {
+namespace normtune::cuda {
+inline namespace NORMTUNE_TARGET {
 
 inline int64_t words_of(DType dtype) {
   return static_cast<int64_t>(size_of(dtype) / 4);
@@ -97,4 +98,5 @@ void gather_rows(const Launcher& launch, const Backend::GatherRows& args) {
   });
 }
 
-}  // namespace normtune::cuda::inline NORMTUNE_TARGET
+}  // namespace NORMTUNE_TARGET
+}  // namespace normtune::cuda

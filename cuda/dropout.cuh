@@ -5,7 +5,8 @@
 #include "cuda/grid.h"
 #include "tensor/philox.h"
 
-namespace normtune::cuda::inline NORMTUNE_TARGET {
+namespace normtune::cuda {
+inline namespace NORMTUNE_TARGET {
 
 /// A DropoutMask as kernels take it.
 struct DropoutArguments {
@@ -66,4 +67,5 @@ void dropout(const Launcher& launch, const Tensor& input, const DropoutMask& mas
          floats(output), rows.cols);
 }
 
-}  // namespace normtune::cuda::inline NORMTUNE_TARGET
+}  // namespace NORMTUNE_TARGET
+}  // namespace normtune::cuda

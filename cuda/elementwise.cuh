@@ -5,7 +5,8 @@
 #include "cuda/formulas.cuh"
 #include "cuda/grid.h"
 
-namespace normtune::cuda::inline NORMTUNE_TARGET {
+namespace normtune::cuda {
+inline namespace NORMTUNE_TARGET {
 
 template <typename Function>
 __global__ void element_kernel(int64_t count, Function function) {
@@ -119,4 +120,5 @@ void activation_backward(const Launcher& launch, Activation activation, const Te
   });
 }
 
-}  // namespace normtune::cuda::inline NORMTUNE_TARGET
+}  // namespace NORMTUNE_TARGET
+}  // namespace normtune::cuda

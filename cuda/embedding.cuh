@@ -2,7 +2,8 @@
 
 #include "cuda/data_movement.cuh"
 
-namespace normtune::cuda::inline NORMTUNE_TARGET {
+namespace normtune::cuda {
+inline namespace NORMTUNE_TARGET {
 
 struct ScatterArguments {
   const float* grad_output;   // [num_rows, columns]
@@ -80,4 +81,5 @@ void squared_scatter_add_rows(const Launcher& launch, const Backend::SquaredScat
   scatter_rows(launch, args.grad_output, args.index, &args.cu_seqlens, args.grad_input, args.skip_index);
 }
 
-}  // namespace normtune::cuda::inline NORMTUNE_TARGET
+}  // namespace NORMTUNE_TARGET
+}  // namespace normtune::cuda

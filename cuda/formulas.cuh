@@ -8,13 +8,15 @@
 // The scalar formulas that the CPU's inner loops have too.
 #define NORMTUNE_INLINE __host__ __device__ static inline
 
-namespace normtune::cuda::inline NORMTUNE_TARGET {
+namespace normtune::cuda {
+inline namespace NORMTUNE_TARGET {
 
 #include "tensor/formulas/math.h"
 //
 #include "tensor/formulas/activations.h"
 #include "tensor/formulas/optimizer.h"
 
-}  // namespace normtune::cuda::inline NORMTUNE_TARGET
+}  // namespace NORMTUNE_TARGET
+}  // namespace normtune::cuda
 
 #undef NORMTUNE_INLINE

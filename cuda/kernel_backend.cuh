@@ -12,7 +12,8 @@
 #include "cuda/softmax.cuh"
 #include "cuda/squared_gradients.cuh"
 
-namespace normtune::cuda::inline NORMTUNE_TARGET {
+namespace normtune::cuda {
+inline namespace NORMTUNE_TARGET {
 
 /// The page of kernels as far as it is written here: all but the matrix products, plain copies and the
 /// memory. `Launcher` (cuda/grid.h) starts the kernels: on a GPU, or in tests on the CPU.
@@ -102,4 +103,5 @@ class KernelBackend : public Backend {
   Launcher launch_;
 };
 
-}  // namespace normtune::cuda::inline NORMTUNE_TARGET
+}  // namespace NORMTUNE_TARGET
+}  // namespace normtune::cuda

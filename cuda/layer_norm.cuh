@@ -6,7 +6,8 @@
 // A block has a row, a thread has groups of four channels of it. What a thread wrote it alone reads again, so
 // that outputs may lie where inputs do.
 
-namespace normtune::cuda::inline NORMTUNE_TARGET {
+namespace normtune::cuda {
+inline namespace NORMTUNE_TARGET {
 
 struct LayerNormForwardArguments {
   const float *input, *residual, *weight, *bias;  // residual may be null
@@ -157,4 +158,5 @@ void layer_norm_backward(const Launcher& launch, const Backend::LayerNormBackwar
   launch(layer_norm_backward_kernel, one_block_for_each(num_rows), arguments);
 }
 
-}  // namespace normtune::cuda::inline NORMTUNE_TARGET
+}  // namespace NORMTUNE_TARGET
+}  // namespace normtune::cuda

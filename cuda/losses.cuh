@@ -3,7 +3,8 @@
 #include "cuda/reductions.cuh"
 #include "cuda/softmax.cuh"
 
-namespace normtune::cuda::inline NORMTUNE_TARGET {
+namespace normtune::cuda {
+inline namespace NORMTUNE_TARGET {
 
 struct CrossEntropyArguments {
   const float* logits;    // [num_rows, num_classes]
@@ -64,4 +65,5 @@ void squared_error(const Launcher& launch, const Backend::SquaredError& args) {
       [=] __device__(double total) { loss[0] = static_cast<float>(total * scale); });
 }
 
-}  // namespace normtune::cuda::inline NORMTUNE_TARGET
+}  // namespace NORMTUNE_TARGET
+}  // namespace normtune::cuda

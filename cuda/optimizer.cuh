@@ -2,7 +2,8 @@
 
 #include "cuda/elementwise.cuh"
 
-namespace normtune::cuda::inline NORMTUNE_TARGET {
+namespace normtune::cuda {
+inline namespace NORMTUNE_TARGET {
 
 /// A thread has an element; with `indices` it is the listed one, whose moments lie at the place in the list.
 template <typename Launcher>
@@ -30,4 +31,5 @@ void sgd_step(const Launcher& launch, const Backend::SgdStep& args) {
   });
 }
 
-}  // namespace normtune::cuda::inline NORMTUNE_TARGET
+}  // namespace NORMTUNE_TARGET
+}  // namespace normtune::cuda

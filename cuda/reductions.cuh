@@ -5,7 +5,8 @@
 // Sums have two stages. First each block adds up a fixed piece of the terms; then the partial sums are added
 // in a fixed order. No atomic operation takes part: equal bits in every run.
 
-namespace normtune::cuda::inline NORMTUNE_TARGET {
+namespace normtune::cuda {
+inline namespace NORMTUNE_TARGET {
 
 /// Terms whose sum makes one partial result.
 constexpr int64_t terms_per_piece = 4096;
@@ -114,4 +115,5 @@ void column_sums(const Launcher& launch, const Backend::ColumnSums& args) {
       [=] __device__(int64_t i, int64_t j) -> float { return input[i * ld + j]; }, floats(args.output));
 }
 
-}  // namespace normtune::cuda::inline NORMTUNE_TARGET
+}  // namespace NORMTUNE_TARGET
+}  // namespace normtune::cuda

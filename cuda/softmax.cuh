@@ -4,7 +4,8 @@
 
 // A block has a row.
 
-namespace normtune::cuda::inline NORMTUNE_TARGET {
+namespace normtune::cuda {
+inline namespace NORMTUNE_TARGET {
 
 /// Maximum, and sum of exp(x - maximum), of a row, in every thread.
 struct RowSums {
@@ -57,4 +58,5 @@ void softmax_backward(const Launcher& launch, const Tensor& output, const Tensor
          floats(grad_input), rows.cols);
 }
 
-}  // namespace normtune::cuda::inline NORMTUNE_TARGET
+}  // namespace NORMTUNE_TARGET
+}  // namespace normtune::cuda

@@ -2,7 +2,8 @@
 
 #include "cuda/reductions.cuh"
 
-namespace normtune::cuda::inline NORMTUNE_TARGET {
+namespace normtune::cuda {
+inline namespace NORMTUNE_TARGET {
 
 /// The rows of a batch as examples: example e owns the rows [cu_seqlens[e], cu_seqlens[e + 1]).
 struct Examples {
@@ -95,4 +96,5 @@ void squared_products(const Launcher& launch, const Backend::SquaredProducts& ar
   launch(squared_products_kernel, grid, arguments);
 }
 
-}  // namespace normtune::cuda::inline NORMTUNE_TARGET
+}  // namespace NORMTUNE_TARGET
+}  // namespace normtune::cuda

@@ -508,20 +508,6 @@ TableRows hash_rows(const ComparisonInputs& inputs) {
   return rows;
 }
 
-const char* state_text(RunState state) {
-  switch (state) {
-    case RunState::finished:
-      return "finished";
-    case RunState::failed:
-      return "failed";
-    case RunState::interrupted:
-      return "interrupted";
-    case RunState::missing:
-      break;
-  }
-  return "missing";
-}
-
 TableRows run_rows(const ExperimentEvidence& evidence) {
   TableRows rows = {
       {"run", "task", "method", "seed", "learning_rate", "state", "dev", "report", "train_seconds"}};
@@ -533,7 +519,7 @@ TableRows run_rows(const ExperimentEvidence& evidence) {
                                       run.row,
                                       fmt::format("{}", run.options.seed),
                                       fmt::format("{}", run.options.learning_rate),
-                                      state_text(folder.state())};
+                                      state_name(folder.state())};
     if (result) {
       const auto text = [](const std::optional<double>& score) {
         return score ? fmt::format("{:.6g}", *score) : "";

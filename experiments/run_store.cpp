@@ -89,6 +89,20 @@ void shorten_metrics_log(const fs::path& file) {
 
 }  // namespace
 
+const char* state_name(RunState state) {
+  switch (state) {
+    case RunState::missing:
+      return "missing";
+    case RunState::interrupted:
+      return "interrupted";
+    case RunState::failed:
+      return "failed";
+    case RunState::finished:
+      break;
+  }
+  return "finished";
+}
+
 std::optional<double> RunResult::score(const std::string& split, const std::string& metric) const {
   const json& scores = evaluations.at(split);
   const auto value = [&](const std::string& name) -> std::optional<double> {

@@ -30,6 +30,9 @@ struct RunFailure {
 
 enum class RunState { missing, interrupted, failed, finished };
 
+/// The state as tables and JSON name it.
+const char* state_name(RunState state);
+
 /// The folder `runs/ID/` of a run. What lies in it:
 ///   run.json             the run as a value, and its scores: a run that has it is finished
 ///   all_results.json, metrics.jsonl, predictions.jsonl   as finetune writes them

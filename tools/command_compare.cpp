@@ -97,8 +97,10 @@ std::string disturbance_note(const std::vector<MethodCost>& costs) {
   double load = 0;
   for (const MethodCost& cost : costs) load = std::max(load, cost.other_load);
   if (load <= disturbing_load) return "";
-  return fmt::format("measured while other processes kept up to {:.1f} cores busy: not to be relied on\n",
-                     load);
+  return fmt::format(
+      "measured while other processes kept up to {:.1f} cores busy: not to be relied on "
+      "(remove costs/ to measure again)\n",
+      load);
 }
 
 /// Time and memory of each method, and their share of what full fine-tuning takes.

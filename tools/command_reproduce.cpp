@@ -62,27 +62,13 @@ ExperimentOptions resolve_experiment(const ReproduceArguments& arguments, Argume
 
 // ---- The plan
 
-const char* state_text(RunState state) {
-  switch (state) {
-    case RunState::missing:
-      return "missing";
-    case RunState::interrupted:
-      return "interrupted";
-    case RunState::failed:
-      return "failed";
-    case RunState::finished:
-      break;
-  }
-  return "finished";
-}
-
 TableRows plan_rows(const std::vector<EstimatedRun>& runs) {
   TableRows rows = {{"run", "task", "method", "seed", "learning rate", "state", "TFLOP", "time", "memory"}};
   for (const EstimatedRun& listed : runs) {
     const bool open = listed.state != RunState::finished;
     rows.push_back({listed.has_id ? listed.run.id : "-", listed.run.task, listed.run.row,
                     fmt::format("{}", listed.run.options.seed),
-                    fmt::format("{}", listed.run.options.learning_rate), state_text(listed.state),
+                    fmt::format("{}", listed.run.options.learning_rate), state_name(listed.state),
                     fmt::format("{:.3g}", listed.estimate.tflop),
                     open ? format_duration(listed.estimate.seconds) : "",
                     open ? format_bytes(static_cast<double>(listed.estimate.memory_bytes)) : ""});
@@ -98,7 +84,7 @@ Json plan_json(const std::vector<EstimatedRun>& runs) {
                     {"method", listed.run.row},
                     {"seed", listed.run.options.seed},
                     {"learning_rate", listed.run.options.learning_rate},
-                    {"state", state_text(listed.state)},
+                    {"state", state_name(listed.state)},
                     {"estimated_tflop", listed.estimate.tflop},
                     {"estimated_seconds", listed.estimate.seconds},
                     {"estimated_memory_bytes", listed.estimate.memory_bytes}});

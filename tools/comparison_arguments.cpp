@@ -77,18 +77,7 @@ ComparisonOptions resolve_comparison(const ComparisonArguments& arguments) {
 }
 
 const char* state_name(const RunListing& listing) {
-  if (listing.locked) return "running";
-  switch (listing.state) {
-    case RunState::missing:
-      return "missing";
-    case RunState::interrupted:
-      return "interrupted";
-    case RunState::failed:
-      return "failed";
-    case RunState::finished:
-      break;
-  }
-  return "finished";
+  return listing.locked ? "running" : state_name(listing.state);
 }
 
 }  // namespace normtune

@@ -58,7 +58,11 @@ void multiply_tile(const T* a, int64_t row_step, int64_t k_step, const T* panel,
                    int64_t columns) {
   typename VectorOf<T>::Type left[rows] = {}, right[rows] = {};
 #pragma GCC unroll 12
-  for (int i = 0; i < rows; ++i) __builtin_prefetch(c + i * ldc);
+  for (int i = 0; i < rows; ++i) {
+    __builtin_prefetch(c + i * ldc);
+    __builtin_prefetch(c + i * ldc + tile_columns<T> - 1);
+  }
+#pragma GCC unroll 4
   for (int64_t l = 0; l < k; ++l, a += k_step, panel += tile_columns<T>) {
     const auto* b = reinterpret_cast<const typename VectorOf<T>::Unaligned*>(panel);
     const typename VectorOf<T>::Type b_left = b[0], b_right = b[1];
