@@ -146,15 +146,27 @@ std::string average_note(const ScoreTable& table) {
   return "The average is taken over the tasks seed by seed; its deviation is that of the seeds' averages.";
 }
 
-std::string undefined_note(const ScoreTable& table) {
+/// Where runs of a kind are: `head on cola: 1 of 3, ...`.
+std::string places_of(const ScoreTable& table, int64_t ScoreCell::*count) {
   std::vector<std::string> places;
   for (const ScoreCell& cell : table.cells) {
-    if (cell.undefined == 0 || cell.task == "average") continue;
-    places.push_back(fmt::format("{} on {}: {} of {}", cell.row, cell.task, cell.undefined, table.num_seeds));
+    if (cell.*count == 0 || cell.task == "average") continue;
+    places.push_back(fmt::format("{} on {}: {} of {}", cell.row, cell.task, cell.*count, table.num_seeds));
   }
+  return fmt::format("{}", fmt::join(places, ", "));
+}
+
+std::string degenerate_note(const ScoreTable& table) {
+  const std::string places = places_of(table, &ScoreCell::degenerate);
+  if (places.empty()) return "";
+  return fmt::format("Degenerate runs (one answer for every row of dev, or the score of its most frequent class): {}.", places);
+}
+
+std::string undefined_note(const ScoreTable& table) {
+  const std::string places = places_of(table, &ScoreCell::undefined);
   if (places.empty()) return "";
   return fmt::format("Undefined scores (constant answers have no correlation) are left out of the means: {}.",
-                     fmt::join(places, ", "));
+                     places);
 }
 
 /// The rates of a row: one, or those of its tasks.
@@ -225,8 +237,9 @@ TableRows score_rows(const ScoreTable& table, bool mark_best) {
 
 std::vector<std::string> score_notes(const ScoreTable& table) {
   std::vector<std::string> lines;
-  for (const std::string& note : {metrics_note(table), average_note(table), undefined_note(table),
-                                  rates_note(table), size_note(table), mask_note(table)}) {
+  for (const std::string& note :
+       {metrics_note(table), average_note(table), degenerate_note(table), undefined_note(table),
+        rates_note(table), size_note(table), mask_note(table)}) {
     if (!note.empty()) lines.push_back(note);
   }
   return lines;

@@ -150,23 +150,15 @@ double median(std::vector<double> values) {
   return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
 }
 
-int64_t count_constant(const ScoreCell& cell, const ExperimentEvidence& evidence) {
-  return std::count_if(evidence.plan.runs.begin(), evidence.plan.runs.end(), [&](const ComparedRun& run) {
-    if (run.row != cell.row || run.task != cell.task || !is_in_table(run, evidence.table)) return false;
-    const std::optional<RunResult> result = RunFolder(run).result();
-    return result && result->degenerate;
-  });
-}
-
 /// Every cell with all that describes a few numbers.
 ReportTable distribution_table(const ExperimentEvidence& evidence) {
-  ReportTable table{
-      .title = "Each method on each task: distribution over seeds",
-      .rows = {{"method", "task", "learning rate", "n", "mean", "sd", "median", "min", "max", "failed",
-                "constant answers"}},
-      .notes = {"Constant answers: finished runs that answer the same to every row of dev, so that their "
-                "accuracy is a class's share."},
-      .folded = true};
+  ReportTable table{.title = "Each method on each task: distribution over seeds",
+                    .rows = {{"method", "task", "learning rate", "n", "mean", "sd", "median", "min", "max",
+                              "failed", "degenerate"}},
+                    .notes = {"Degenerate: finished runs with one answer for every row of dev, or with no "
+                              "more than the score of "
+                              "its most frequent class."},
+                    .folded = true};
   for (const ScoreCell& cell : evidence.table.cells) {
     if (cell.task == "average") continue;
     std::vector<double> scores;
@@ -183,7 +175,7 @@ ReportTable distribution_table(const ExperimentEvidence& evidence) {
                           cell.learning_rate ? fmt::format("{}", *cell.learning_rate) : none,
                           fmt::format("{}", cell.summary.n), percent(cell.summary.mean),
                           percent(cell.summary.sd), percent(middle), percent(least), percent(most),
-                          fmt::format("{}", cell.failed), fmt::format("{}", count_constant(cell, evidence))});
+                          fmt::format("{}", cell.failed), fmt::format("{}", cell.degenerate)});
   }
   return table;
 }

@@ -19,7 +19,9 @@ SeedScore score_of(const ComparedRun& run, const std::string& report_split, Scor
     return {.failed = folder.state() == RunState::failed, .open = folder.state() != RunState::failed};
   cell.trainable_parameters = result->trainable_parameters;
   cell.total_parameters = result->total_parameters;
-  return {.dev = result->score("dev", run.metric), .report = result->score(report_split, run.metric)};
+  return {.degenerate = result->degenerate,
+          .dev = result->score("dev", run.metric),
+          .report = result->score(report_split, run.metric)};
 }
 
 /// The runs of a row on a task, by learning rate, in the order of the plan.
@@ -50,6 +52,7 @@ ScoreCell make_cell(std::span<const ComparedRun> runs, const std::string& report
     cell.scores.push_back(seed.report);
     cell.failed += seed.failed ? 1 : 0;
     cell.open += seed.open ? 1 : 0;
+    cell.degenerate += seed.degenerate ? 1 : 0;
     cell.undefined += !seed.failed && !seed.open && !seed.report ? 1 : 0;
   }
   cell.summary = summarize(cell.scores);
@@ -74,6 +77,7 @@ ScoreCell average_cell(std::span<const ScoreCell> cells) {
   for (const ScoreCell& cell : cells) {
     average.failed += cell.failed;
     average.open += cell.open;
+    average.degenerate += cell.degenerate;
     average.undefined += cell.undefined;
   }
   average.trainable_parameters = cells.front().trainable_parameters;

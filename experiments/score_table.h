@@ -14,6 +14,7 @@ namespace normtune {
 struct SeedScore {
   bool failed = false;           ///< there is no result
   bool open = false;             ///< not yet
+  bool degenerate = false;       ///< one answer for all of dev, or no better than its most frequent class
   std::optional<double> dev;     ///< none for a failed run and for an undefined score
   std::optional<double> report;  ///< on the report split
 };
@@ -49,8 +50,9 @@ struct ScoreCell {
   std::vector<std::optional<double>> scores;  ///< by seed, on the report split
   ScoreSummary summary;
   int64_t failed = 0;
-  int64_t open = 0;       ///< runs that nobody has tried yet
-  int64_t undefined = 0;  ///< finished runs whose score is not defined: constant answers
+  int64_t open = 0;        ///< runs that nobody has tried yet
+  int64_t degenerate = 0;  ///< finished runs that have learned nothing
+  int64_t undefined = 0;   ///< those of them whose score is not defined: constant answers
   int64_t trainable_parameters = 0, total_parameters = 0;  ///< 0 if no run has finished
 };
 

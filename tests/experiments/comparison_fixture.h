@@ -45,6 +45,7 @@ inline void write_result(const ComparedRun& run, std::optional<double> dev, std:
   if (split != "dev") evaluations[split] = scores(report);
   write_json_file(run.options.output_dir / "run.json", {{"id", run.id},
                                                         {"evaluations", evaluations},
+                                                        {"degenerate", !dev || !report},
                                                         {"trainable_parameters", 50},
                                                         {"total_parameters", 1000},
                                                         {"train_seconds", 2.0}});

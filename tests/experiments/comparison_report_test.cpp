@@ -32,7 +32,8 @@ ScoreTable table() {
                  cell("random", "cola", "matthews_correlation", {.5, .75}, 1234),
                  cell("random", "stsb", "spearmanr", {.25, std::nullopt}, 1234),
                  cell("random", "average", "mean", {.375, std::nullopt}, 1234)};
-  table.cells[4].undefined = 1;
+  table.cells[3].degenerate = 1;
+  table.cells[4].degenerate = table.cells[4].undefined = 1;
   table.cells[1].failed = 0;
   table.cells[3].failed = 1;
   return table;
@@ -55,6 +56,7 @@ BOOST_AUTO_TEST_CASE(markdown_to_the_byte) {
 
 - Scores in per cent on dev: cola matthews_correlation, stsb spearmanr. Mean ± sample standard deviation over 2 seeds; n: scores that exist.
 - The average is taken over the tasks seed by seed; its deviation is that of the seeds' averages.
+- Degenerate runs (one answer for every row of dev, or the score of its most frequent class): random on cola: 1 of 2, random on stsb: 1 of 2.
 - Undefined scores (constant answers have no correlation) are left out of the means: random on stsb: 1 of 2.
 - Learning rates: full 5e-05, random 0.001.
 - An element mask (random, mask) costs what training its tensors whole costs; over the encoder, nearly as much as full.
@@ -82,6 +84,7 @@ random  62.50 ± 17.68         25.00         37.50  1-2       1       1,234  0.0
 
 Scores in per cent on dev: cola matthews_correlation, stsb spearmanr. Mean ± sample standard deviation over 2 seeds; n: scores that exist.
 The average is taken over the tasks seed by seed; its deviation is that of the seeds' averages.
+Degenerate runs (one answer for every row of dev, or the score of its most frequent class): random on cola: 1 of 2, random on stsb: 1 of 2.
 Undefined scores (constant answers have no correlation) are left out of the means: random on stsb: 1 of 2.
 Learning rates: full 5e-05, random 0.001.
 An element mask (random, mask) costs what training its tensors whole costs; over the encoder, nearly as much as full.
@@ -94,6 +97,7 @@ BOOST_AUTO_TEST_CASE(latex_to_the_byte) {
       report.latex,
       R"(% Scores in per cent on dev: cola matthews_correlation, stsb spearmanr. Mean ± sample standard deviation over 2 seeds; n: scores that exist.
 % The average is taken over the tasks seed by seed; its deviation is that of the seeds' averages.
+% Degenerate runs (one answer for every row of dev, or the score of its most frequent class): random on cola: 1 of 2, random on stsb: 1 of 2.
 % Undefined scores (constant answers have no correlation) are left out of the means: random on stsb: 1 of 2.
 % Learning rates: full 5e-05, random 0.001.
 % An element mask (random, mask) costs what training its tensors whole costs; over the encoder, nearly as much as full.

@@ -94,6 +94,8 @@ BOOST_AUTO_TEST_CASE(a_table_from_result_files) {
       "head,sst2,accuracy,test_labelled,5e-05,0.5,,1,1,50,1000\n"
       "head,average,mean,test_labelled,,0.375,,1,1,50,1000\n");
   BOOST_CHECK_EQUAL(table.cell("head", "cola").undefined, 1);
+  BOOST_CHECK_EQUAL(table.cell("head", "cola").degenerate, 1);
+  BOOST_CHECK_EQUAL(table.cell("head", "sst2").degenerate, 0);
   BOOST_CHECK_EQUAL(table.cell("full", "cola").grid_size, 2);
 }
 
