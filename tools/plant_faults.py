@@ -120,7 +120,7 @@ FAULTS = [
     Fault("of two equally long texts the first is cut", "nn/tokenizer.cpp",
           "const bool text_is_longer = lengths.text > lengths.text_pair;",
           "const bool text_is_longer = lengths.text >= lengths.text_pair;", "nn/tokenizer|truncation"),
-    Fault("old names of LayerNorm are not known", "nn/checkpoint.cpp",
+    Fault("old names of LayerNorm are not known", "nn/checkpoint_tensors.cpp",
           '  replace_end(name, "LayerNorm.gamma", "LayerNorm.weight");\n', "", "nn/checkpoint"),
     Fault("a hole between tensors passes", "nn/safetensors.cpp",
           "if (span.first != expected) {", "if (span.first < expected) {", "nn/safetensors"),
@@ -147,7 +147,7 @@ FAULTS = [
     Fault("a finished run keeps its model", "experiments/run_store.cpp",
           "  for (const fs::path& path : surplus) remove_entry(path);\n", "", "experiments/run_store|tools/compare"),
     Fault("a damaged checkpoint ends its run", "experiments/run_execution.cpp",
-          "if (!evaluating_ && resumed_ && refused) {", "if (!evaluating_ && resumed_ && refused && false) {",
+          "if (finetuning_ && resumed_ && refused) {", "if (finetuning_ && resumed_ && refused && false) {",
           "tools/compare"),
 ]
 
