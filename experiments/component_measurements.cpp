@@ -186,7 +186,7 @@ std::vector<ComponentRank> rank_components(const ComponentMeasurements& measurem
   for (const std::string& name : names_of(list)) ranks.push_back(rank_of(name, measurements, list));
   for (const auto& [run, name] : largest_by_run(measurements, list)) {
     const auto winner = std::find_if(ranks.begin(), ranks.end(),
-                                     [&](const ComponentRank& rank) { return rank.name == name; });
+                                     [&name = name](const ComponentRank& rank) { return rank.name == name; });
     ++winner->first_in_runs;
   }
   std::stable_sort(ranks.begin(), ranks.end(), [](const ComponentRank& a, const ComponentRank& b) {

@@ -1,8 +1,9 @@
 #include "experiments/model_delta.h"
 
 #include <algorithm>
-#include <cstring>
+#include <bit>
 #include <map>
+#include <type_traits>
 
 #include "experiments/model_folder.h"
 #include "nn/adapter.h"
@@ -38,15 +39,16 @@ void require_no_adapters(const ModelFolder& model) {
 /// Flat indices of the elements whose bits differ.
 template <typename T>
 std::vector<int64_t> changed_elements(const T* before, const T* after, int64_t count) {
+  using Bits = std::conditional_t<sizeof(T) == sizeof(uint32_t), uint32_t, uint64_t>;
   std::vector<int64_t> indices;
   for (int64_t i = 0; i < count; ++i) {
-    if (std::memcmp(before + i, after + i, sizeof(T)) != 0) indices.push_back(i);
+    if (std::bit_cast<Bits>(before[i]) != std::bit_cast<Bits>(after[i])) indices.push_back(i);
   }
   return indices;
 }
 
 Tensor values_at(const Tensor& tensor, const std::vector<int64_t>& indices) {
-  const Tensor values = Tensor::empty({static_cast<int64_t>(indices.size())}, tensor.dtype());
+  Tensor values = Tensor::empty({static_cast<int64_t>(indices.size())}, tensor.dtype());
   dispatch_floating(tensor.dtype(), [&]<typename T>() {
     for (size_t i = 0; i < indices.size(); ++i) values.data<T>()[i] = tensor.data<T>()[indices[i]];
   });

@@ -180,7 +180,7 @@ std::vector<EstimatedRun> estimate_runs(ComparisonOptions options) {
       estimated.estimate.seconds = *listing.estimated_seconds;
       estimated.estimate.measured = true;
     }
-    const bool has_mask = !has_own_masks(run.row) || run.identity.at("mask_sha256") != "";
+    const bool has_mask = !has_own_masks(run.row) || !run.identity.at("mask_sha256").get_ref<const std::string&>().empty();
     estimated.has_id = (known.has_model || run.options.random_init) && known.has_task.at(task) && has_mask;
     estimates.push_back(std::move(estimated));
   }

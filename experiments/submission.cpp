@@ -61,7 +61,7 @@ path write_predictions(const Task& task, const Dataset& dataset, std::span<const
         "write_predictions: expected {} x {} logits, found {}", dataset.examples.size(), task.num_labels,
         logits.size());
   const std::vector<std::string> texts = prediction_texts(task, dataset, logits);
-  const path file = folder / prediction_file_name(task, dataset.split);
+  path file = folder / prediction_file_name(task, dataset.split);
   std::string content = fmt::format("{}\n", header);
   for (size_t i = 0; i < texts.size(); ++i)
     content += fmt::format("{}\t{}\n", dataset.examples[i].idx, texts[i]);

@@ -186,7 +186,7 @@ void Trainer::save_scheduled_checkpoint() {
 
 fs::path Trainer::save_checkpoint() {
   if (settings_.time_limit_seconds) state_.seconds = elapsed_seconds();
-  const fs::path path = checkpoint_path(run_folder_, state_.step);
+  fs::path path = checkpoint_path(run_folder_, state_.step);
   AtomicFolder folder(path);
   job_.save_model(folder.temporary());
   write_training_state(folder.temporary(), state_, optimizer_);

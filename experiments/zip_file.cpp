@@ -65,7 +65,7 @@ std::string zip_bytes(const std::vector<ZipEntry>& entries) {
   }
   for (const ZipEntry& entry : entries) add_entry(archive.get(), entry);
   if (zip_close(archive.get()) != 0) fail_to_zip(zip_strerror(archive.get()));
-  archive.release();
+  (void)archive.release();  // closed: not to be discarded
   return read_back(buffer.get());
 }
 

@@ -41,7 +41,7 @@ void declare(Options& options, BenchOptions& bench) {
 }
 
 BertConfig config_of(const BenchOptions& bench) {
-  const BertConfig config = bench.model.empty() ? bench_shape(bench.shape) : read_bert_config(bench.model);
+  BertConfig config = bench.model.empty() ? bench_shape(bench.shape) : read_bert_config(bench.model);
   if (bench.lengths.empty() && bench.seq > config.max_position_embeddings) {
     fail(ErrorKind::usage, "--seq: expected at most the model's {} positions, found {}",
          config.max_position_embeddings, bench.seq);

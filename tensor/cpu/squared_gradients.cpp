@@ -37,7 +37,7 @@ void square_column_sums(const Backend::SquaredColumnSums& args, int64_t begin, i
 /// A contiguous copy of the squared elements.
 template <typename T>
 Tensor squared(const MatrixRef& matrix) {
-  const Tensor squares = Tensor::empty({matrix.rows, matrix.cols}, matrix.dtype);
+  Tensor squares = Tensor::empty({matrix.rows, matrix.cols}, matrix.dtype);
   const T* elements = matrix.as<T>();
   const auto& loops = vector::loops<T>();
   parallel_rows(matrix.rows, matrix.cols, [&](int64_t row) {

@@ -11,7 +11,7 @@ double multiply_adds(int64_t iterations) {
   const Register factor = Register{} + T(0.999), summand = Register{} + T(0.001);
   for (int64_t i = 0; i < iterations; ++i) {
 #pragma GCC unroll 16
-    for (int j = 0; j < independent_sums; ++j) sums[j] = sums[j] * factor + summand;
+    for (Register& sum : sums) sum = sum * factor + summand;
   }
   volatile T sink = 0;  // the sums must not be optimised away
   for (const Register& sum : sums) sink = sink + sum[0];
