@@ -313,6 +313,12 @@ Dataset load_own_file(const path& file, const std::string& split, const std::opt
   dataset.split = split;
   detail::finish_dataset(dataset, max_samples);
   if (!scheme && labels_required) check_class_count(used, file);
+  const bool has_minus_one = std::find(used.names.begin(), used.names.end(), "-1") != used.names.end();
+  if (!scheme && has_minus_one) {
+    dataset.warnings.push_back(fmt::format(
+        "{}: the label -1 is taken as a class of its own; leave out rows in which it stands for no label",
+        file.string()));
+  }
   return dataset;
 }
 

@@ -173,6 +173,8 @@ fs::path PretrainRun::find_model() {
   // that run's.
   const bool has_checkpoint = !options_.resume_from.empty() || !checkpoint_steps(folder()).empty();
   if (goes_on(options_) && has_checkpoint && fs::exists(initial / "config.json")) return initial;
+  // What is wrong with the held-out text is told before minutes are spent on the other.
+  read_paragraphs(options_.validation_files, [](bool, std::string_view) {});
   say("learning the vocabulary");
   say("vocabulary: " + write_initial_model(initial, options_));
   return initial;

@@ -118,7 +118,7 @@ FolderLock::~FolderLock() {
 
 bool is_empty_run_folder(const fs::path& folder) {
   std::error_code error;
-  if (!fs::exists(folder, error)) return true;
+  if (!fs::is_directory(folder, error)) return true;  // a file in its place is found when the folder is made
   return std::all_of(fs::directory_iterator(folder), fs::directory_iterator(),
                      [](const fs::directory_entry& entry) {
                        const fs::path name = entry.path().filename();

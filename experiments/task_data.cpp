@@ -47,6 +47,15 @@ int64_t max_samples_of(const TaskOptions& options, const std::string& split) {
   return split == "train" ? options.max_train_samples : options.max_eval_samples;
 }
 
+/// Rows of one text and rows of two are different tasks.
+void check_equal_texts(const Dataset& train, const Dataset& dev) {
+  if (train.examples.empty() || dev.examples.empty()) return;
+  const bool pairs = train.examples.front().sentence2.has_value();
+  if (dev.examples.front().sentence2.has_value() == pairs) return;
+  fail(ErrorKind::data, "{}: expected {} per row, as in {}, found {}", dev.files.front().string(),
+       pairs ? "two texts" : "one text", train.files.front().string(), pairs ? "one" : "two");
+}
+
 [[noreturn]] void fail_without_data(const std::string& option) {
   fail(ErrorKind::usage, "no data: expected --task_name NAME with --glue_dir DIR, or {}", option);
 }
@@ -68,6 +77,7 @@ TaskData load_task_data(const TaskOptions& options) {
   if (!options.validation_file.empty()) {
     data.dev.push_back(
         load_file(options.validation_file, "dev", glue, scheme, true, options.max_eval_samples));
+    check_equal_texts(data.train, data.dev.front());
   } else if (!own_rows) {
     data.dev = load_glue_splits(*glue, options, "dev", options.max_eval_samples);
   }

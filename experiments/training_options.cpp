@@ -96,6 +96,11 @@ bool goes_on(const TrainingOptions& options) {
 }
 
 void check_training_options(const TrainingOptions& options) {
+  if (!options.resume_from.empty() && !fs::is_directory(options.resume_from)) {
+    fail(ErrorKind::model,
+         "--resume_from_checkpoint {}: there is no such folder; expected a checkpoint-N, or true",
+         options.resume_from.string());
+  }
   check_optimizer_options(options);
   check_evaluation_options(options);
   require_share_option("hidden_dropout_prob", options.hidden_dropout_prob);

@@ -1,4 +1,7 @@
+#include <algorithm>
 #include <nlohmann/json.hpp>
+#include <string_view>
+#include <vector>
 
 #include "experiments/finetune.h"
 #include "experiments/finetune_options.h"
@@ -16,6 +19,33 @@ namespace {
 /// Element masks cost what full fine-tuning costs: only the optimiser's state is smaller.
 bool is_element_mask(const MethodOptions& method) {
   return method.train_params.empty() && (method.method == "random" || method.method == "mask");
+}
+
+/// Options that belong to some methods only.
+struct MethodOption {
+  const char* name;
+  std::vector<std::string_view> methods;
+};
+const std::vector<MethodOption> method_options = {{"mask", {"mask"}},
+                                                  {"random_k", {"random"}},
+                                                  {"random_scope", {"random"}},
+                                                  {"mask_seed", {"random"}},
+                                                  {"adapter_size", {"houlsby", "pfeiffer"}},
+                                                  {"adapter_reduction_factor", {"houlsby", "pfeiffer"}},
+                                                  {"adapter_non_linearity", {"houlsby", "pfeiffer"}},
+                                                  {"houlsby_layernorm", {"houlsby"}},
+                                                  {"lora_r", {"lora"}},
+                                                  {"lora_alpha", {"lora"}},
+                                                  {"lora_dropout", {"lora"}},
+                                                  {"lora_target_modules", {"lora"}}};
+
+/// A comparison gives its rows the same options, so one that does nothing is no mistake.
+void warn_of_idle_options(const Console& console, const Options& options, const std::string& method) {
+  for (const auto& [name, methods] : method_options) {
+    if (!options.given(name) || std::find(methods.begin(), methods.end(), method) != methods.end()) continue;
+    console.warning(fmt::format("--{} does nothing with --method {}; it is of {}", name, method,
+                                fmt::join(methods, " and ")));
+  }
 }
 
 void print_results(const Console& console, const FinetuneOptions& options,
@@ -50,6 +80,7 @@ int run_finetune(Arguments arguments) {
   fit_sequence_length(options, finetune_options.model_name_or_path, finetune_options.max_seq_length);
 
   const Console console = finetune_arguments.common.console();
+  warn_of_idle_options(console, options, finetune_options.method.method);
   console.detail(options_json(finetune_options).dump(2));
   const TrainingResult result = finetune(finetune_options);
   if (result.interrupted_by != 0) return report_interrupt(result);

@@ -4,6 +4,7 @@
 
 #include "experiments/pocket_corpus.h"
 #include "experiments/pretrain.h"
+#include "tensor/error.h"
 #include "tools/commands.h"
 #include "tools/console.h"
 #include "tools/results.h"
@@ -95,6 +96,18 @@ void apply_pocket_defaults(const Options& options, PretrainOptions& target) {
   set("adam_beta2", target.adam_beta2, 0.98);
 }
 
+/// A model to continue from has its own vocabulary and shape.
+void refuse_options_of_new_models(const Options& options, const PretrainOptions& target) {
+  if (target.model_name_or_path.empty()) return;
+  for (const char* name : {"vocab_size", "do_lower_case", "num_hidden_layers", "hidden_size",
+                           "num_attention_heads", "intermediate_size", "max_position_embeddings"}) {
+    if (!options.given(name)) continue;
+    fail(ErrorKind::usage,
+         "--{}: {} has its own; leave the option out, or --model_name_or_path for a new model", name,
+         target.model_name_or_path.string());
+  }
+}
+
 PretrainOptions resolve_pretrain(const PretrainArguments& arguments) {
   PretrainOptions options = arguments.options;
   options.train_files.assign(arguments.train_files.begin(), arguments.train_files.end());
@@ -122,6 +135,7 @@ int run_pretrain(Arguments arguments) {
   add_pretrain_options(options, pretrain_arguments);
   if (!options.parse(arguments)) return 0;
   apply_common_options(pretrain_arguments.common);
+  refuse_options_of_new_models(options, pretrain_arguments.options);
   if (pretrain_arguments.corpus == "pocket") apply_pocket_defaults(options, pretrain_arguments.options);
   const PretrainOptions pretrain_options = resolve_pretrain(pretrain_arguments);
   options.require("output_dir");

@@ -12,6 +12,7 @@
 #include "nn/json_file.h"
 #include "nn/model.h"
 #include "nn/tokenizer.h"
+#include "nn/unicode.h"
 #include "tensor/error.h"
 #include "tools/commands.h"
 #include "tools/common_options.h"
@@ -114,6 +115,10 @@ InputText parse_object(const std::string& line, int64_t line_number) {
 }
 
 InputText parse_line(const TokenizeOptions& options, std::string line, int64_t line_number) {
+  if (!is_valid_utf8(line)) {
+    fail(ErrorKind::data, "{}, line {}: expected UTF-8, found other bytes; convert the text to UTF-8",
+         input_name, line_number);
+  }
   if (options.pair) return split_pair(line, line_number);
   if (options.jsonl) return parse_object(line, line_number);
   return {std::move(line), std::nullopt};

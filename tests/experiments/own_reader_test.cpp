@@ -256,4 +256,12 @@ BOOST_AUTO_TEST_CASE(every_truncation_and_bit_flip) {
   }
 }
 
+BOOST_AUTO_TEST_CASE(minus_one_among_classes_is_a_class_that_is_spoken_of) {
+  const TemporaryFolder folder;
+  const Dataset dataset = load_train(folder.write("a.csv", "sentence1,label\na,-1\nb,0\nc,1\n"));
+  BOOST_TEST(names(dataset) == "-1,0,1");
+  BOOST_REQUIRE(dataset.warnings.size() == 1u);
+  BOOST_TEST(dataset.warnings[0].find("the label -1 is taken as a class") != std::string::npos);
+}
+
 BOOST_AUTO_TEST_SUITE_END()

@@ -198,6 +198,39 @@ BOOST_AUTO_TEST_CASE(mistakes_have_their_exit_codes) {
   fails_with(7, {"--output_dir", (folder / "file").string()}, "file");
 }
 
+BOOST_AUTO_TEST_CASE(rows_of_one_text_and_of_two_do_not_mix) {
+  write_text(folder / "one.csv", "sentence1,label\na b,0\nb a,1\n");
+  write_text(folder / "two.csv", "sentence1,sentence2,label\na b,b,0\nb a,a,1\n");
+  const Outcome outcome = run_normtune({"finetune", "--model_name_or_path", model, "--output_dir", output,
+                                        "--train_file", (folder / "one.csv").string(), "--validation_file",
+                                        (folder / "two.csv").string(), "--max_seq_length", "32"});
+  BOOST_TEST(outcome.exit_code == 4);
+  BOOST_TEST(contains(outcome.last_error_line(), "two.csv: expected one text per row, as in"), outcome.err);
+}
+
+BOOST_AUTO_TEST_CASE(options_of_another_method_are_named) {
+  const Outcome outcome = finetune({"--method", "head", "--lora_r", "4", "--quiet", "--max_steps", "1"});
+  BOOST_TEST(outcome.exit_code == 0, outcome.err);
+  BOOST_TEST(contains(outcome.err, "warning: --lora_r does nothing with --method head; it is of lora"),
+             outcome.err);
+  BOOST_TEST(!contains(
+      finetune({"--method", "lora", "--lora_r", "4", "--max_steps", "1", "--overwrite_output_dir"}).err,
+      "does nothing"));
+}
+
+BOOST_AUTO_TEST_CASE(a_checkpoint_that_is_not_there_is_refused_even_if_the_run_is_finished) {
+  BOOST_TEST(finetune({"--max_steps", "1"}).exit_code == 0);
+  BOOST_TEST(
+      finetune({"--max_steps", "1", "--resume_from_checkpoint", output + "/checkpoint-99"}).exit_code == 3);
+}
+
+BOOST_AUTO_TEST_CASE(an_output_folder_that_is_a_file_is_named) {
+  write_text(output, "");
+  const Outcome outcome = finetune();
+  BOOST_TEST(outcome.exit_code == 7);
+  BOOST_TEST(contains(outcome.last_error_line(), "is a file; choose another --output_dir"), outcome.err);
+}
+
 BOOST_AUTO_TEST_CASE(missing_arguments_are_usage_errors) {
   BOOST_TEST(contains(run_normtune({"finetune"}).last_error_line(),
                       "--model_name_or_path: expected a model folder"));

@@ -100,6 +100,21 @@ BOOST_AUTO_TEST_CASE(a_killed_run_resumes_to_the_same_model) {
   BOOST_CHECK(read_text(output + "/model.safetensors") == expected);
 }
 
+BOOST_AUTO_TEST_CASE(a_model_to_continue_from_has_its_own_shape) {
+  BOOST_TEST(run_normtune(command()).exit_code == 0);
+  const Outcome outcome = run_normtune({"pretrain", "--model_name_or_path", output, "--train_files", train,
+                                        "--output_dir", (folder / "more").string(), "--hidden_size", "16"});
+  BOOST_TEST(outcome.exit_code == 2);
+  BOOST_TEST(contains(outcome.last_error_line(), "--hidden_size: "), outcome.err);
+  BOOST_TEST(contains(outcome.last_error_line(), "has its own"), outcome.err);
+}
+
+BOOST_AUTO_TEST_CASE(a_missing_held_out_text_is_found_before_the_vocabulary_is_learned) {
+  const Outcome outcome = run_normtune(command({"--validation_files", (folder / "nowhere.txt").string()}));
+  BOOST_TEST(outcome.exit_code == 4);
+  BOOST_TEST(!contains(outcome.err, "learning the vocabulary"), outcome.err);
+}
+
 BOOST_AUTO_TEST_CASE(mistakes_have_their_exit_codes) {
   const auto check_refused = [&](std::vector<std::string> arguments, int exit_code, std::string_view part) {
     const Outcome outcome = run_normtune(std::move(arguments));

@@ -65,6 +65,10 @@ BOOST_AUTO_TEST_CASE(malformed_lines_are_named_and_those_before_answered) {
       "normtune: error: standard input, line 2: expected two texts with one TAB between them, found 0 TABs");
   BOOST_TEST(std::count(pair.out.begin(), pair.out.end(), '\n') == 1);
   BOOST_TEST(tokenize("a\tb\tc\n", {"--pair"}).exit_code == 4);
+  const Outcome bytes = tokenize("a\na\xff\n", {});
+  BOOST_TEST(bytes.exit_code == 4);
+  BOOST_TEST(bytes.last_error_line().starts_with("normtune: error: standard input, line 2: expected UTF-8"));
+  BOOST_TEST(std::count(bytes.out.begin(), bytes.out.end(), '\n') == 1);
   for (const char* line : {"3", "{}", "{\"text\":1}", "{\"text\":\"a\",\"text_pair\":[]}", "\"a", ""}) {
     const Outcome outcome = tokenize(std::string("\"a\"\n\"b\"\n") + line + "\n", {"--jsonl"});
     BOOST_TEST(outcome.exit_code == 4, line);
