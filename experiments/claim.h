@@ -29,6 +29,10 @@ struct Statement {
 /// Throws Error(usage) that shows the forms above.
 Statement parse_statement(const std::string& text);
 
+/// Throws Error(usage), naming the statement and what there is, if no run of the comparison could decide it:
+/// for a row that it has not, a measurement that none of its rows keeps, a component that BERT has not.
+void check_statement(const std::string& text, const ComparisonOptions& options);
+
 /// The statement in words.
 std::string describe(const Statement& statement);
 /// How it is decided, in words.

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "experiments/data_file.h"
+#include "experiments/nearest_name.h"
 #include "experiments/task.h"
 #include "nn/printable.h"
 #include "tensor/error.h"
@@ -44,15 +45,42 @@ void check_unique(const std::vector<T>& values, const char* option) {
   }
 }
 
+/// A name of a row that may be compared. Throws Error(usage) that names the option and the nearest.
+void check_row_name(const char* option, const std::string& row) {
+  std::vector<std::string> methods;
+  for (const MethodDescription& description : method_descriptions()) methods.emplace_back(description.name);
+  if (std::find(methods.begin(), methods.end(), method_of_row(row)) != methods.end()) return;
+  const size_t at = row.find('@');
+  std::string nearest = nearest_name(row.substr(0, at), methods);
+  if (at != std::string::npos) nearest += untrained_suffix;
+  fail(ErrorKind::usage, "--{}: unknown row {}; nearest: {}; there are {}, each also as METHOD{}", option,
+       printable(row), nearest, fmt::join(methods, ", "), untrained_suffix);
+}
+
+/// Rows that are not compared are no mistake: a configuration file may serve several comparisons.
+void check_kept(const KeptMeasurements& keep) {
+  for (const std::string& row : keep.drift_rows) {
+    check_row_name("keep_drift", row);
+    if (is_untrained(row)) {
+      fail(ErrorKind::usage,
+           "--keep_drift: {} has no start model in a folder that its change could be measured from; leave it "
+           "out",
+           row);
+    }
+  }
+  for (const std::string& row : keep.fisher_rows) check_row_name("keep_fisher", row);
+}
+
 void check_rows(const ComparisonOptions& options) {
   if (options.rows.empty()) {
     fail(ErrorKind::usage, "--methods: expected at least one method, found none (as in full,head,layernorm)");
   }
-  for (const std::string& row : options.rows) check_method_name(method_of_row(row));
+  for (const std::string& row : options.rows) check_row_name("methods", row);
   check_unique(options.rows, "methods");
   // Rates of methods that are not compared are no mistake: a configuration file may serve several
   // comparisons.
-  for (const auto& [name, rates] : options.learning_rates) check_method_name(method_of_row(name));
+  for (const auto& [name, rates] : options.learning_rates) check_row_name("learning_rates", name);
+  check_kept(options.keep);
 }
 
 void check_tasks(ComparisonOptions& options) {

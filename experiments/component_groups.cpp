@@ -115,6 +115,18 @@ std::string_view to_string(Part part) {
   return "";
 }
 
+std::vector<std::string> bert_component_names(bool with_classifier, bool parts) {
+  std::vector<std::string> names;
+  for (const std::string_view component : data_flow) {
+    if (component.starts_with("cls.") || (component == "classifier" && !with_classifier)) continue;
+    names.emplace_back(component);
+    if (!parts) continue;
+    names.push_back(names.back() + ".weight");
+    if (!component.ends_with("_embeddings")) names.push_back(std::string(component) + ".bias");
+  }
+  return names;
+}
+
 bool is_rounding_noise(std::string_view component, Part part) {
   return component == key_component && part == Part::bias;
 }

@@ -47,6 +47,10 @@ struct ComponentLists {
 /// them.
 ComponentLists group_by_component(const std::vector<TensorSize>& tensors);
 
+/// What a fine-tuned BERT has, in that same order: components, or with `parts` also their weights and biases.
+/// `with_classifier`: that of the task is among them.
+std::vector<std::string> bert_component_names(bool with_classifier, bool parts);
+
 /// True for attention.self.key.bias. Softmax does not see a shift that is the same for all keys, so its
 /// gradient is zero in mathematics and rounding noise in practice, which Adam divides by itself.
 bool is_rounding_noise(std::string_view component, Part part);

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
+#include <string_view>
 #include <utility>
 
 #include "experiments/figures.h"
@@ -11,6 +13,7 @@
 #include "experiments/run_outcomes.h"
 #include "nn/atomic_file.h"
 #include "nn/mapped_file.h"
+#include "nn/printable.h"
 #include "tensor/error.h"
 
 namespace normtune {
@@ -178,15 +181,41 @@ void write_report(const ExperimentOptions& options, const ExperimentEvidence& ev
   write_file_atomically(result.folder / "report.html", report_html(result.report));
 }
 
-void check_statements(const ExperimentOptions& options) {
-  for (const std::string& statement : options.statements) parse_statement(statement);
+/// What the output folder holds beside the reports, of this program's commands.
+constexpr std::array<std::string_view, 10> taken_names = {
+    "runs",      "masks",    "fisher",    "costs",           "inputs.json",
+    "table.csv", "table.md", "table.tex", "comparisons.csv", "costs.csv"};
+
+/// The report's folder lies in the output folder, and is none of the others there.
+void check_name(const ExperimentOptions& options) {
+  const std::string& name = options.name;
+  const bool plain = !name.empty() && std::isalnum(static_cast<unsigned char>(name[0])) != 0 &&
+                     std::all_of(name.begin(), name.end(), [](unsigned char c) {
+                       return std::isalnum(c) != 0 || c == '-' || c == '_' || c == '.';
+                     });
+  if (!plain) {
+    fail(ErrorKind::usage,
+         "--experiment: expected a plain name (letters, digits, -, _ and ., a letter or digit first), found "
+         "{}; it becomes a folder in --output_dir",
+         printable(name));
+  }
+  if (std::find(taken_names.begin(), taken_names.end(), name) == taken_names.end()) return;
+  fail(ErrorKind::usage, "--experiment: {} in --output_dir is where {} are kept; expected another name", name,
+       name.find('.') == std::string::npos ? "what experiments share" : "comparisons' tables");
 }
 
 }  // namespace
 
-ExperimentResult reproduce(ExperimentOptions options, const ProgressOutput& progress) {
-  check_statements(options);
+void check_experiment(ExperimentOptions& options) {
+  check_name(options);
   check_comparison_options(options.comparison);
+  check_mask_rows(options.comparison);
+  for (const std::string& statement : options.statements) check_statement(statement, options.comparison);
+  if (!options.comparison.baselines.empty()) read_baselines(options.comparison.baselines);
+}
+
+ExperimentResult reproduce(ExperimentOptions options, const ProgressOutput& progress) {
+  check_experiment(options);
   ExperimentResult result{.folder = options.comparison.output_dir / options.name};
   if (!prepare_masks(options.comparison, progress)) {
     result.interrupted_by = InterruptGuard::signal();

@@ -23,6 +23,10 @@ struct ExperimentOptions {
   std::vector<std::string> command;     ///< as it was typed
 };
 
+/// Checks all that can be known before the first run: the name, the comparison's options and baselines, and
+/// that its runs can decide every statement. Throws Error(usage), or Error(data) for the baselines.
+void check_experiment(ExperimentOptions& options);
+
 /// What an experiment gave.
 struct ExperimentResult {
   int interrupted_by = 0;  ///< SIGINT or SIGTERM if that stopped it; else 0
@@ -44,7 +48,7 @@ struct ExperimentResult {
 /// model nor data are needed. If runs are left open (budget, shards), the report is written of what is there,
 /// and says so.
 ///
-/// Throws as compare() does, and Error(usage) for malformed statements.
+/// Throws as compare() does, and as check_experiment() before the first run.
 ExperimentResult reproduce(ExperimentOptions options, const ProgressOutput& progress);
 
 /// All that a report is made of.

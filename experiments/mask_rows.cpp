@@ -104,6 +104,14 @@ MaskRow parse_mask_row(std::string_view row) {
   return {.kind = kind, .percent = *percent};
 }
 
+void check_mask_rows(const ComparisonOptions& options) {
+  for (const std::string& row : options.rows) {
+    if (has_own_masks(row) && concerns_others(parse_mask_row(row)) && options.tasks.size() < 2) {
+      fail(ErrorKind::usage, "{}: expected at least two tasks, found {}", row, options.tasks.size());
+    }
+  }
+}
+
 MaskRows::MaskRows(const ComparisonOptions& options, const ComparisonInputs& inputs,
                    const ProgressOutput& progress)
     : options_(options), inputs_(inputs), progress_(progress), folder_(options.output_dir / "masks") {
@@ -112,12 +120,10 @@ MaskRows::MaskRows(const ComparisonOptions& options, const ComparisonInputs& inp
 }
 
 void MaskRows::collect_wanted(const ComparisonOptions& options) {
+  check_mask_rows(options);
   for (const std::string& row : options.rows) {
     if (!has_own_masks(row)) continue;
     const MaskRow parsed = parse_mask_row(row);
-    if (concerns_others(parsed) && options.tasks.size() < 2) {
-      fail(ErrorKind::usage, "{}: expected at least two tasks, found {}", row, options.tasks.size());
-    }
     for (const std::string& task : task_names(options)) {
       for (const uint64_t seed : options.seeds) {
         Wanted wanted{.row = parsed, .task = task, .seed = seed, .name = row.substr(prefix.size())};

@@ -33,6 +33,10 @@ struct MaskRow {
 /// Throws Error(usage), with the kinds that there are, for a row `mask:...` that is none of these.
 MaskRow parse_mask_row(std::string_view row);
 
+/// Throws Error(usage) for a row `mask:...` that the comparison's tasks do not allow, or parse_mask_row()
+/// does not.
+void check_mask_rows(const ComparisonOptions& options);
+
 /// What is known of a mask, with or without its file.
 struct MaskRecord {
   std::string recipe;  ///< hash of all that the mask follows from

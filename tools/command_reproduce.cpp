@@ -170,6 +170,7 @@ int run_reproduce(Arguments arguments) {
   require_model(options, experiment.comparison.finetune.model_name_or_path);
   experiment.comparison.baselines = find_baselines(experiment.comparison.baselines, options.config());
 
+  check_experiment(experiment);
   const Console console = finetune.common.console();
   if (reproduce_arguments.comparison.dry_run) return print_plan(console, experiment.comparison);
   const ExperimentResult result = reproduce(experiment, experiment.comparison.finetune.progress);

@@ -174,11 +174,51 @@ BOOST_AUTO_TEST_CASE(mistakes) {
   BOOST_TEST(contains(error_of({"--methods", "mask:fischer-20"}, 2), "the nearest is fisher"));
   BOOST_TEST(contains(error_of({"--methods", "mask:fisher-200"}, 2), "PERCENT <= 100"));
   BOOST_TEST(contains(error_of({"--methods", "mask:others-20", "--tasks", "rte"}, 2), "at least two tasks"));
-  BOOST_TEST(contains(error_of({"--scale", "huge"}, 3), "scale_huge.toml"));
   BOOST_TEST(contains(run_normtune({"compare", model, "--tasks", "rte", "--glue_dir", glue, "--methods",
                                     "mask:fisher-20", "--output_dir", output})
                           .last_error_line(),
                       "normtune reproduce"));
+}
+
+/// A statement that no run can decide is refused before the first one, and a dry run says the same.
+BOOST_AUTO_TEST_CASE(impossible_statements) {
+  const auto refuses = [&](const std::vector<std::string>& options, const std::vector<std::string>& parts) {
+    for (const bool dry_run : {false, true}) {
+      std::vector<std::string> all = options;
+      if (dry_run) all.emplace_back("--dry_run");
+      const Outcome outcome = reproduce(all);
+      BOOST_TEST(outcome.exit_code == 2, outcome.err);
+      for (const std::string& part : parts)
+        BOOST_TEST(contains(outcome.last_error_line(), part), outcome.err);
+      BOOST_TEST(!fs::exists(output));
+    }
+  };
+  refuses({"--statements", "layernorm >> head"}, {"--statements: expected ROW > ROW", "'layernorm >> head'"});
+  refuses({"--statements", "layernorm ? head"}, {"--statements: expected ROW > ROW"});
+  refuses({"--statements", "layernrm > head"},
+          {"'layernrm > head'", "nearest is layernorm", "full, layernorm"});
+  refuses({"--statements", "layernorm > lora"}, {"'layernorm > lora'", "--methods", "no row lora"});
+  refuses({"--statements", "mask:fischer-* > head"}, {"no row mask:fischer-*"});
+  refuses({"--statements", "drift nope > layers"}, {"'drift nope > layers'", "attention.self.query"});
+  refuses({"--statements", "fisher output.LayerNorm > output.dens"}, {"the nearest is output.dense"});
+  refuses({"--statements", "drift output.LayerNorm > layers", "--keep_drift", "lora"},
+          {"--keep_drift", "full"});
+  refuses({"--statements", "fisher output.LayerNorm > layers", "--methods", "head"},
+          {"--keep_fisher", "head"});
+  refuses({"--keep_drift", "lora2"}, {"--keep_drift", "lora"});
+  refuses({"--keep_fisher", "ful"}, {"--keep_fisher", "full"});
+  refuses({"--keep_drift", "full@untrained"}, {"--keep_drift", "full@untrained"});
+}
+
+BOOST_AUTO_TEST_CASE(names_of_experiments) {
+  for (const char* name : {"../zz", "runs", "masks", "inputs.json", "", ".", "..", "a/b", ".hidden"}) {
+    for (const char* option : {"--quiet", "--dry_run"}) {
+      const Outcome outcome = reproduce({std::string("--experiment=") + name, option});
+      BOOST_TEST(outcome.exit_code == 2, name << ": " << outcome.err);
+      BOOST_TEST(contains(outcome.last_error_line(), "--experiment"), outcome.err);
+      BOOST_TEST(!fs::exists(output));
+    }
+  }
 }
 
 /// Killed at random moments and started again, an experiment ends with the same tables.
