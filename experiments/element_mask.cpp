@@ -309,6 +309,19 @@ MaskPair compare(const std::vector<ElementMask>& masks, size_t a, size_t b) {
 
 }  // namespace
 
+void require_one_base(const std::vector<ElementMask>& masks, const std::vector<fs::path>& files) {
+  const auto known = [](const ElementMask& mask) { return !mask.origin.base_model_sha256.empty(); };
+  const auto first = std::find_if(masks.begin(), masks.end(), known);
+  for (auto mask = first; mask != masks.end(); ++mask) {
+    const std::string &expected = first->origin.base_model_sha256, &found = mask->origin.base_model_sha256;
+    if (!known(*mask) || found == expected) continue;
+    fail(ErrorKind::model,
+         "{}: was made for weights with SHA-256 {}..., {} for {}...; expected masks of one model",
+         files[static_cast<size_t>(mask - masks.begin())].string(), found.substr(0, 12),
+         files[static_cast<size_t>(first - masks.begin())].string(), expected.substr(0, 12));
+  }
+}
+
 ElementMask unite(const std::vector<ElementMask>& masks) {
   return combine(masks, "union", union_of);
 }

@@ -54,6 +54,10 @@ ChosenElements choose_by_score(const ElementScores& scores, const MaskSize& size
 ElementMask choose_at_random(const std::vector<TensorSize>& tensors, const MaskSize& size, uint64_t seed,
                              const std::string& base_model_sha256);
 
+/// Throws Error(model), naming two files, if masks were made for different models (base_model_sha256): an
+/// index means another element there. Masks that do not say theirs pass.
+void require_one_base(const std::vector<ElementMask>& masks, const std::vector<std::filesystem::path>& files);
+
 /// Elements that are in some mask; in all masks.
 ElementMask unite(const std::vector<ElementMask>& masks);
 ElementMask intersect(const std::vector<ElementMask>& masks);

@@ -9,6 +9,7 @@
 #include "experiments/run_folder.h"
 #include "experiments/submission.h"
 #include "experiments/training_run.h"
+#include "nn/mask_file.h"
 #include "nn/model.h"
 
 namespace normtune {
@@ -58,6 +59,7 @@ class FinetuneRun final : public TrainingRun {
  private:
   void prepare() override;
   void describe() const override;
+  void warn_of_other_base() const;
   ordered_json start_fields() const override;
   bool has_evaluation() const override { return !dev_.empty(); }
   void write_outputs(bool evaluated) override;
@@ -152,8 +154,22 @@ void FinetuneRun::prepare_model() {
                                                              .weight_decay = options_.weight_decay});
 }
 
+/// A mask of a pre-trained model may be meant for a further-trained one, but not by mistake.
+void FinetuneRun::warn_of_other_base() const {
+  if (options_.method.method != "mask") return;
+  const std::string expected = read_mask(options_.method.mask).origin.base_model_sha256,
+                    found = identity_.at("model_sha256").at("weights");
+  if (expected.empty() || found == expected) return;
+  warn(
+      fmt::format("{}: the mask was made for weights with SHA-256 {}..., {} has {}; its elements are trained "
+                  "all the same",
+                  options_.method.mask.string(), expected.substr(0, 12), model_->folder.string(),
+                  found.empty() ? "none" : found.substr(0, 12) + "..."));
+}
+
 void FinetuneRun::describe() const {
   for (const std::string& warning : model_->warnings) warn(warning);
+  warn_of_other_base();
   say(to_text(model_->report));
   const int64_t trainable = trainable_elements(optimizer_->tensors()),
                 total = model_->bert.parameters().numel();
@@ -216,7 +232,9 @@ void FinetuneRun::add_results(json& results, bool evaluated) const {
 
 TrainingResult finetune(const FinetuneOptions& options) {
   check_finetune_options(options);
-  if (!options.overwrite_output_dir && !goes_on(options)) require_empty_run_folder(options.output_dir);
+  if (!options.overwrite_output_dir && !goes_on(options)) {
+    require_empty_run_folder(options.output_dir, CanResume::yes);
+  }
   const FolderLock lock(options.output_dir);
   remove_temporary_run_files(options.output_dir);
   return FinetuneRun(options).run();

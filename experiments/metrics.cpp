@@ -224,11 +224,14 @@ std::string metric_suffix(const Dataset& dataset) {
   return dataset.task == "mnli" && dataset.split.ends_with("mismatched") ? "_mm" : "";
 }
 
+void require_labels(const Task& task, const Dataset& dataset) {
+  if (dataset.labelled) return;
+  fail(ErrorKind::usage, "{} {}: expected a split with labels, found none; it can only be predicted",
+       task.name, dataset.split);
+}
+
 Metrics compute_metrics(const Task& task, const Dataset& dataset, Values logits) {
-  if (!dataset.labelled) {
-    fail(ErrorKind::usage, "{} {}: expected a split with labels, found none; it can only be predicted",
-         task.name, dataset.split);
-  }
+  require_labels(task, dataset);
   check(logits.size() == dataset.examples.size() * static_cast<size_t>(task.num_labels),
         "compute_metrics: expected {} x {} logits, found {}", dataset.examples.size(), task.num_labels,
         logits.size());

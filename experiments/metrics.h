@@ -49,6 +49,9 @@ std::optional<double> spearman(std::span<const double> x, std::span<const double
 /// Throws Error(numeric) that names the first row with a value that is not finite.
 std::vector<int32_t> argmax_rows(std::span<const double> logits, int64_t num_classes);
 
+/// Throws Error(usage) if the split has no labels.
+void require_labels(const Task& task, const Dataset& dataset);
+
 /// The task's scores over a whole split. Keys of MNLI's mismatched split end in `_mm`.
 /// logits  [examples, num_labels]
 /// Throws Error(usage) if the split has no labels.

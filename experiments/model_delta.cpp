@@ -6,6 +6,7 @@
 #include <type_traits>
 
 #include "experiments/model_folder.h"
+#include "experiments/run_folder.h"
 #include "nn/adapter.h"
 #include "nn/adapter_config.h"
 #include "nn/adapterhub_folder.h"
@@ -19,6 +20,11 @@ namespace normtune {
 namespace fs = std::filesystem;
 
 namespace {
+
+/// Nothing of an earlier model or run may stay: commands would load its adapters with the new weights.
+void clear_output(const fs::path& output_dir) {
+  if (fs::is_directory(output_dir)) remove_run_files(output_dir);
+}
 
 bool is_adapter_name(const std::string& name) {
   return name.find(".adapters.") != std::string::npos;
@@ -152,6 +158,7 @@ MergeReport merge_file(const ModelFolder& base, const fs::path& file, const fs::
       delta.config_json.empty() ? merged_config(base.path(), tensors) : delta.config_json;
   std::vector<NamedTensor> merged;
   for (auto& [name, tensor] : tensors) merged.push_back({name, std::move(tensor)});
+  clear_output(output_dir);
   copy_tokenizer_files(base_model_folder(base.path()), output_dir);
   write_model_folder(output_dir, config, std::move(merged));
   return {.delta = describe(delta), .left_over = {}};
@@ -181,6 +188,7 @@ MergeReport merge_folder(const ModelFolder& base, const fs::path& delta, Adapter
     return std::find(drawn.begin(), drawn.end(), named.name) != drawn.end();
   });
   MergeReport report{.delta = std::string(name_of(kind)), .left_over = {}};
+  clear_output(output_dir);
   if (model.adapter) {
     AdapterHubDelta adapters = extract_adapters(model.bert, *model.adapter);
     if (model.fresh_classifier) adapters.head.clear();

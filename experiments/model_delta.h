@@ -30,7 +30,8 @@ struct MergeReport {
 /// Writes into `output_dir` the plain folder that `delta` makes out of the model in `base`: a file of
 /// diff_models, or a PEFT or AdapterHub folder, whatever base it names. Adapters cannot be merged into the
 /// weights: they go to adapterhub/ in the output folder, which all commands load. Throws Error(model) if the
-/// delta does not fit the base.
+/// delta does not fit the base. What an earlier run or merge wrote into `output_dir` is removed
+/// first (remove_run_files).
 MergeReport merge_delta(const std::filesystem::path& base, const std::filesystem::path& delta,
                         const std::filesystem::path& output_dir, const MergeOptions& options = {});
 

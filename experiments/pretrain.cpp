@@ -339,7 +339,9 @@ ordered_json options_json(const PretrainOptions& options) {
 
 TrainingResult pretrain(const PretrainOptions& options) {
   check_pretrain_options(options);
-  if (!options.overwrite_output_dir && !goes_on(options)) require_empty_run_folder(options.output_dir);
+  if (!options.overwrite_output_dir && !goes_on(options)) {
+    require_empty_run_folder(options.output_dir, CanResume::yes);
+  }
   const FolderLock lock(options.output_dir);
   remove_temporary_run_files(options.output_dir);
   return PretrainRun(options).run();

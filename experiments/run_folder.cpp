@@ -15,6 +15,7 @@
 
 #include "experiments/atomic_folder.h"
 #include "experiments/checkpoint_folder.h"
+#include "experiments/training_options.h"
 #include "tensor/error.h"
 
 namespace normtune {
@@ -126,12 +127,24 @@ bool is_empty_run_folder(const fs::path& folder) {
                      });
 }
 
-void require_empty_run_folder(const fs::path& folder) {
+void require_empty_run_folder(const fs::path& folder, CanResume can_resume) {
   if (is_empty_run_folder(folder)) return;
   fail(ErrorKind::usage,
-       "output folder {}: is not empty; use --overwrite_output_dir to replace the run in it, "
-       "--resume_from_checkpoint to continue it, or another --output_dir",
-       folder.string());
+       "output folder {}: is not empty; use --overwrite_output_dir to replace {}, or another "
+       "--output_dir",
+       folder.string(),
+       can_resume == CanResume::yes ? "the run in it, --resume_from_checkpoint to continue it"
+                                    : "what an earlier call wrote");
+}
+
+void require_outside_inputs(std::string_view option, const fs::path& output,
+                            const std::vector<fs::path>& inputs) {
+  for (const fs::path& input : inputs) {
+    if (input.empty() || !lies_in(output, input)) continue;
+    fail(ErrorKind::usage, "--{} {}: {}; choose another place", option, output.string(),
+         fs::is_directory(input) ? fmt::format("lies in {}, which is read", input.string())
+                                 : "is a file that is read");
+  }
 }
 
 void remove_run_files(const fs::path& folder) {

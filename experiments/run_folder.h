@@ -1,6 +1,8 @@
 #pragma once
 
 #include <filesystem>
+#include <string_view>
+#include <vector>
 
 namespace normtune {
 
@@ -28,8 +30,16 @@ inline constexpr const char* initial_model_name = "initial";
 /// True if nothing but a lock and an initial model lie in the folder, or if there is no such folder.
 bool is_empty_run_folder(const std::filesystem::path& folder);
 
+/// Whether a command can go on with what lies in its output folder.
+enum class CanResume { no, yes };
+
 /// Throws Error(usage), with the ways out, unless the folder is empty.
-void require_empty_run_folder(const std::filesystem::path& folder);
+void require_empty_run_folder(const std::filesystem::path& folder, CanResume can_resume = CanResume::no);
+
+/// Throws Error(usage) that names `option` if `output`, a file or folder, is one of the inputs or lies in
+/// one: writing it would destroy what is read. Inputs are files and folders; empty paths are none.
+void require_outside_inputs(std::string_view option, const std::filesystem::path& output,
+                            const std::vector<std::filesystem::path>& inputs);
 
 /// Removes what a run writes (model, logs, results, checkpoints), and nothing else. Throws Error(write).
 void remove_run_files(const std::filesystem::path& folder);

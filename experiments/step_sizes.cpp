@@ -26,6 +26,7 @@ struct Records {
   json config;  // of the start line of metrics.jsonl; an empty object if there is none
   json evaluations = json::array();
   std::string base_sha256;
+  bool began_with_drawn_weights = false;
 };
 
 void read_log(const fs::path& file, Records& records) {
@@ -35,7 +36,10 @@ void read_log(const fs::path& file, Records& records) {
     const json line = parse_json(text, file.string(), ErrorKind::model, ++number);
     const std::string kind = line.is_object() ? line.value("kind", "") : "";
     if (kind == "start" && line.contains("config")) records.config = line["config"];
-    if (kind == "start") records.base_sha256 = line.value("base_model_sha256", "");
+    if (kind == "start") {
+      records.base_sha256 = line.value("base_model_sha256", "");
+      records.began_with_drawn_weights = line.contains("base_model_sha256") && records.base_sha256.empty();
+    }
     if (kind == "eval") records.evaluations.push_back(line);
   }
 }
@@ -108,7 +112,9 @@ std::vector<double> logged_rates(const Records& records, int64_t steps) {
   return rates;
 }
 
-std::string reason_without_walk(const json& config) {
+std::string reason_without_walk(const Records& records) {
+  if (records.began_with_drawn_weights) return "the run began with weights drawn at random, not with BEFORE";
+  const json& config = records.config;
   const std::string optimizer = config.value("optim", "adamw_torch");
   const std::string method = config.value("method", "");
   if (optimizer == "sgd") return "SGD moves an element by lr times its gradient, not by lr";
@@ -129,7 +135,7 @@ std::optional<StepSizes> read_step_sizes(const fs::path& folder) {
     StepSizes sizes{.optimizer = records->config.value("optim", ""),
                     .steps = steps_of(*records, folder),
                     .base_sha256 = records->base_sha256,
-                    .no_walk_because = reason_without_walk(records->config)};
+                    .no_walk_because = reason_without_walk(*records)};
     std::optional<std::vector<double>> rates = scheduled_rates(*records, sizes.steps);
     if (!rates) rates = logged_rates(*records, sizes.steps);
     if (rates->empty()) return std::nullopt;

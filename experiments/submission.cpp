@@ -6,6 +6,7 @@
 
 #include "experiments/data_file.h"
 #include "experiments/metrics.h"
+#include "experiments/run_folder.h"
 #include "experiments/zip_file.h"
 #include "nn/atomic_file.h"
 #include "nn/printable.h"
@@ -197,6 +198,7 @@ SubmissionReport write_submission(const std::vector<path>& folders, const path& 
       entries.push_back({file.name(), constant_predictions(file)});
       report.filled.push_back(fmt::format("{} with {}", file.name(), file.filler()));
     } else {
+      require_outside_inputs("output_file", zip_file, {source});
       entries.push_back({file.name(), read_predictions(file, source)});
       report.taken.push_back(fmt::format("{} from {}", file.name(), source.string()));
     }

@@ -132,6 +132,10 @@ void AtomicFile::fail_to(std::string_view action, int error_number) {
        committed_ ? path_.string() : temporary_path_.string());
 }
 
+void require_writable(const std::filesystem::path& path) {
+  const AtomicFile never_committed(path);
+}
+
 void write_file_atomically(const std::filesystem::path& path, std::string_view bytes) {
   AtomicFile file(path);
   file.write(bytes);

@@ -36,6 +36,10 @@ class FileCallsGuard {
 /// which a rename would replace. Nothing at all may be there.
 void require_replaceable(const std::filesystem::path& path);
 
+/// Throws Error(ErrorKind::write) unless a file can be made at `path`: what takes long finds out first. What
+/// is there stays, and nothing is left.
+void require_writable(const std::filesystem::path& path);
+
 /// A file that appears under its name whole or not at all: bytes go to `path.tmp` in the same folder, which
 /// commit() renames. Without commit() the destructor removes the temporary file and what was at `path` stays.
 /// Every failure throws Error(ErrorKind::write) naming the path and the reason; so does a path that is not

@@ -1,5 +1,6 @@
 #include <nlohmann/json.hpp>
 
+#include "experiments/metrics.h"
 #include "experiments/process_memory.h"
 #include "tools/commands.h"
 #include "tools/evaluation_input.h"
@@ -40,6 +41,7 @@ int run_evaluate(Arguments arguments) {
 
   const Console console = evaluate_arguments.common.console();
   const EvaluationInput input = load_evaluation_input(evaluate_arguments, console);
+  for (const EvaluationSplit& split : input.splits) require_labels(input.task, split.dataset);
   Progress progress("Evaluating", input.num_examples(), "example",
                     ProgressOutput::standard_error(console.quiet()));
   const std::optional<Evaluation> evaluation = evaluate(

@@ -22,7 +22,7 @@ struct FisherArguments {
   CommonOptions common;
   std::optional<uint64_t> init_seed;  ///< --seed
   fs::path output_dir;
-  bool figures = true;
+  bool overwrite_output_dir = false, figures = true;
 };
 
 void add_fisher_options(Options& options, FisherArguments& arguments) {
@@ -46,6 +46,8 @@ void add_fisher_options(Options& options, FisherArguments& arguments) {
   options.group("Output");
   options.path("output_dir", arguments.output_dir, "DIR",
                "for fisher.safetensors (per element), fisher.json, tables (CSV) and figures");
+  options.boolean("overwrite_output_dir", arguments.overwrite_output_dir,
+                  "writes into a folder that is not empty");
   options.boolean("figures", arguments.figures, "draws figures with Python's matplotlib");
   add_common_options(options, arguments.common);
 }
@@ -119,7 +121,10 @@ int run_fisher(Arguments arguments) {
 
   const Console console = fisher.common.console();
   std::optional<FolderLock> lock;
-  if (!fisher.output_dir.empty()) lock.emplace(fisher.output_dir);
+  if (!fisher.output_dir.empty()) {
+    if (!fisher.overwrite_output_dir) require_empty_run_folder(fisher.output_dir);
+    lock.emplace(fisher.output_dir);
+  }
   FisherInput input = load_fisher_input(fisher.options);
   report_input(console, input, fisher.options);
   const FisherMeasurement measurement = measure(input, fisher.options, console);

@@ -114,6 +114,7 @@ ElementMask make_mask(const std::string& action, const MaskArguments& mask, cons
   }
   std::vector<ElementMask> masks;
   for (const fs::path& file : mask.files()) masks.push_back(read_mask(file));
+  require_one_base(masks, mask.files());
   return action == "union" ? unite(masks) : intersect(masks);
 }
 
@@ -130,6 +131,7 @@ std::string mask_table(const ElementMask& mask) {
 
 int write_chosen(const std::string& action, const MaskArguments& mask, const Console& console) {
   require_replaceable(mask.output_file);
+  require_outside_inputs("output_file", mask.output_file, mask.files());
   const ElementMask chosen = make_mask(action, mask, console);
   write_mask(mask.output_file, chosen);
   console.result(fmt::format(

@@ -2,6 +2,7 @@
 
 #include "experiments/model_delta.h"
 #include "experiments/run_folder.h"
+#include "experiments/training_options.h"
 #include "nn/atomic_file.h"
 #include "tensor/error.h"
 #include "tools/commands.h"
@@ -10,6 +11,19 @@
 namespace normtune {
 
 namespace fs = std::filesystem;
+
+namespace {
+
+/// What an earlier run left in the output folder is removed: no input may be part of it.
+void require_inputs_outside(const fs::path& output_dir, const std::vector<fs::path>& inputs) {
+  for (const fs::path& input : inputs) {
+    if (!lies_in(input, output_dir)) continue;
+    fail(ErrorKind::usage, "--output_dir {}: {}, which is read, lies in it; choose another folder",
+         output_dir.string(), input.string());
+  }
+}
+
+}  // namespace
 
 int run_merge(Arguments arguments) {
   CommonOptions common;
@@ -23,7 +37,8 @@ int run_merge(Arguments arguments) {
                   "accepts a file that was made from another model");
   options.group("Output");
   options.path("output_dir", output_dir, "DIR", "where the model folder is written");
-  options.boolean("overwrite_output_dir", overwrite_output_dir, "writes into a folder that is not empty");
+  options.boolean("overwrite_output_dir", overwrite_output_dir,
+                  "replaces the model or run in a folder that is not empty");
   add_common_options(options, common);
   if (!options.parse(arguments)) return 0;
   apply_common_options(common);
@@ -32,6 +47,7 @@ int run_merge(Arguments arguments) {
          options.see_help());
   }
   options.require("output_dir");
+  require_inputs_outside(output_dir, {base, delta});
   if (!overwrite_output_dir) require_empty_run_folder(output_dir);
 
   const FolderLock lock(output_dir);
@@ -63,6 +79,7 @@ int run_diff(Arguments arguments) {
   }
   options.require("output_file");
   require_replaceable(output_file);
+  require_outside_inputs("output_file", output_file, {before, after});
 
   const SubsetDelta delta = diff_models(before, after);
   write_subset_delta(output_file, delta);

@@ -26,14 +26,35 @@ fs::path logits_file(const fs::path& file, const Dataset& dataset) {
   return file.parent_path() / name;
 }
 
+/// Where the logits of a split go; empty if they are not asked for.
+fs::path logits_file(const PredictArguments& predict, const EvaluationInput& input,
+                     const EvaluationSplit& split) {
+  if (predict.logits.empty() || input.splits.size() == 1) return predict.logits;
+  return logits_file(predict.logits, split.dataset);
+}
+
+/// Refuses outputs that cannot be written, or that would replace what is read, before the first is written.
+void check_outputs(const PredictArguments& predict, const EvaluationInput& input) {
+  for (const EvaluationSplit& split : input.splits) {
+    std::vector<fs::path> inputs = split.dataset.files;
+    inputs.push_back(predict.evaluation.model);
+    const fs::path logits = logits_file(predict, input, split),
+                   answers = predict.output_dir / prediction_file_name(input.task, split.dataset.split);
+    require_outside_inputs("output_dir", answers, split.dataset.files);
+    require_writable(answers);
+    if (logits.empty()) continue;
+    require_outside_inputs("logits", logits, inputs);
+    require_writable(logits);
+  }
+}
+
 /// The files written for one split.
 nlohmann::ordered_json predict_split(const PredictArguments& predict, const EvaluationInput& input,
                                      const EvaluationSplit& split, const std::vector<double>& logits) {
   nlohmann::ordered_json written = {{"split", split.dataset.split}, {"samples", split.tokens.size()}};
   written["file"] = write_predictions(input.task, split.dataset, logits, predict.output_dir).string();
-  if (!predict.logits.empty()) {
-    const fs::path file =
-        input.splits.size() > 1 ? logits_file(predict.logits, split.dataset) : predict.logits;
+  const fs::path file = logits_file(predict, input, split);
+  if (!file.empty()) {
     write_logits(split.dataset, logits, file);
     written["logits"] = file.string();
   }
@@ -89,6 +110,7 @@ int run_predict(Arguments arguments) {
   const Console console = predict.evaluation.common.console();
   const EvaluationInput input = load_evaluation_input(predict.evaluation, console);
   const FolderLock lock(predict.output_dir);
+  check_outputs(predict, input);
   const nlohmann::ordered_json written = predict_all(predict, input, console);
   for (const nlohmann::ordered_json& split : written) {
     console.result(fmt::format("{}: {} rows of {}", split["file"].get<std::string>(),

@@ -29,7 +29,7 @@ build_program() {
 
 generate_tasks() {
   [ -f "$out/pocket/bag_of_words.csv" ] && { echo "$out/pocket is there"; return; }
-  "$normtune" pocket --seed 1 --bag_of_words --output_dir "$out/pocket"
+  "$normtune" pocket --seed 1 --bag_of_words --output_dir "$out/pocket" --overwrite_output_dir
 }
 
 settings=(--glue_dir "$out/pocket/glue" --output_dir "$out/experiments")

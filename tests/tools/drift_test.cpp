@@ -125,7 +125,8 @@ BOOST_FIXTURE_TEST_CASE(mistakes, TunedModel) {
   refused({"drift", model, path("absent")}, 3, "there is no such folder");
   refused({"drift", model, model, "--checkpoints"}, 3, "has no checkpoint-N/");
   write_text(path("full/file"), "");
-  refused({"drift", model, run, "--output_dir", path("full")}, 2, "--overwrite_output_dir");
+  refused({"drift", model, run, "--output_dir", path("full")}, 2,
+          "--overwrite_output_dir to replace what an earlier call wrote, or another --output_dir");
   write_text(path("a-file"), "");
   refused({"drift", model, run, "--output_dir", path("a-file"), "--overwrite_output_dir"}, 7, "is a file");
   refused({"drift", model, run, "--task_name", "colla"}, 2, "cola");
@@ -133,6 +134,19 @@ BOOST_FIXTURE_TEST_CASE(mistakes, TunedModel) {
   config["intermediate_size"] = 24;
   write_tiny_model(path("wide"), {.config = config});
   refused({"drift", model, path("wide")}, 3, "expected two versions of one model");
+}
+
+/// Not even as a swapped AFTER: the learning rates of a pre-training led from drawn weights to the model.
+BOOST_FIXTURE_TEST_CASE(a_pretraining_from_nothing_began_with_no_model, TunedModel) {
+  const Outcome pretraining =
+      run_normtune({"pretrain", "--corpus", "pocket", "--max_steps", "2", "--num_hidden_layers", "1",
+                    "--hidden_size", "8", "--num_attention_heads", "2", "--intermediate_size", "16",
+                    "--max_eval_samples", "8", "--output_dir", path("pretrained"), "--quiet"});
+  BOOST_REQUIRE_MESSAGE(pretraining.exit_code == 0, pretraining.err);
+  const Outcome outcome = run_normtune({"drift", path("pretrained"), path("pretrained"), "--json"});
+  BOOST_TEST(outcome.exit_code == 0, outcome.err);
+  BOOST_TEST(outcome.json()["step_sizes"]["no_walk_because"] ==
+             "the run began with weights drawn at random, not with BEFORE");
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -199,10 +199,39 @@ BOOST_AUTO_TEST_CASE(predict_guards_its_output_folder) {
   BOOST_TEST(!fs::exists(fs::path(output) / "RTE.tsv"));
   BOOST_TEST(
       run("predict", rte_model(), "rte", {"--output_dir", output, "--overwrite_output_dir"}).exit_code == 0);
-  BOOST_TEST(read_text(fs::path(output) / "notes.txt") == "mine");
+  BOOST_CHECK(read_text(fs::path(output) / "notes.txt") == "mine");
   BOOST_TEST(run("predict", rte_model(), "rte").exit_code == 2);
   write_text(folder / "file", "");
   BOOST_TEST(run("predict", rte_model(), "rte", {"--output_dir", (folder / "file").string()}).exit_code == 7);
+}
+
+BOOST_AUTO_TEST_CASE(predict_writes_all_or_nothing) {
+  const Outcome outcome = run("predict", rte_model(), "rte",
+                              {"--output_dir", output, "--logits", (folder / "nowhere/x.jsonl").string()});
+  BOOST_TEST(outcome.exit_code == 7);
+  BOOST_TEST(contains(outcome.last_error_line(), "nowhere/x.jsonl"), outcome.err);
+  BOOST_TEST(!contains(outcome.err, "Predicting"), outcome.err);
+  BOOST_TEST(!fs::exists(output));
+}
+
+BOOST_AUTO_TEST_CASE(predict_replaces_nothing_that_it_reads) {
+  const fs::path rows = fs::path(glue) / "RTE/test.tsv",
+                 weights = fs::path(rte_model()) / "model.safetensors";
+  for (const fs::path& file : {rows, weights}) {
+    const std::string bytes = read_text(file);
+    const Outcome outcome =
+        run("predict", rte_model(), "rte", {"--output_dir", output, "--logits", file.string()});
+    BOOST_TEST(outcome.exit_code == 2, outcome.err);
+    BOOST_TEST(contains(outcome.last_error_line(), "--logits " + file.string()), outcome.err);
+    BOOST_CHECK(read_text(file) == bytes);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(a_split_without_labels_is_refused_before_the_first_batch) {
+  const Outcome outcome = run("evaluate", rte_model(), "rte", {"--split", "test"});
+  BOOST_TEST(outcome.exit_code == 2);
+  BOOST_TEST(contains(outcome.last_error_line(), "rte test: expected a split with labels"), outcome.err);
+  BOOST_TEST(!contains(outcome.err, "Evaluating"), outcome.err);
 }
 
 /// Predictions as the GLUE server takes them.
@@ -255,6 +284,10 @@ BOOST_AUTO_TEST_CASE(submission_mistakes) {
   BOOST_TEST(outcome.exit_code == 4);
   BOOST_TEST(contains(outcome.last_error_line(), "expected 3000 rows"));
   BOOST_TEST(!fs::exists(zip));
+  const std::string source = (fs::path(output) / "RTE.tsv").string(), rows = test_rows(3000, "entailment");
+  write_text(source, rows);
+  BOOST_TEST(run_normtune({"submission", "--output_file", source, output}).exit_code == 2);
+  BOOST_CHECK(read_text(source) == rows);
 }
 
 BOOST_AUTO_TEST_CASE(bench_times_steps_and_kernels) {

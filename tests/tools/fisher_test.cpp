@@ -307,6 +307,52 @@ BOOST_AUTO_TEST_CASE(mask_mistakes) {
   check_refused(run({"mask", "from-fisher", scores, "--top_k", "1", "--output_file", glue}), 7, "glue");
 }
 
+BOOST_AUTO_TEST_CASE(fisher_guards_its_output_folder) {
+  const std::string scores = fisher_file();
+  const std::string bytes = read_text(scores), output_dir = fs::path(scores).parent_path().string();
+  check_refused(fisher({"--output_dir", output_dir, "--num_samples", "3"}), 2, "--overwrite_output_dir");
+  BOOST_CHECK(read_text(scores) == bytes);
+  BOOST_TEST(fisher({"--output_dir", output_dir, "--num_samples", "3", "--overwrite_output_dir"}).exit_code ==
+             0);
+  BOOST_CHECK(read_text(scores) != bytes);
+}
+
+BOOST_AUTO_TEST_CASE(a_mask_replaces_nothing_that_it_is_made_of) {
+  const std::string scores = fisher_file(), bytes = read_text(scores);
+  check_refused(run({"mask", "from-fisher", scores, "--top_k", "10", "--output_file", scores}), 2,
+                "is a file that is read");
+  BOOST_CHECK(read_text(scores) == bytes);
+  const std::string weights = model + "/model.safetensors", old_weights = read_text(weights);
+  check_refused(run({"mask", "random", model, "--top_k", "10", "--output_file", weights}), 2,
+                "lies in " + model + ", which is read");
+  BOOST_CHECK(read_text(weights) == old_weights);
+  const std::string a = mask("a", {"random", model, "--top_k", "10"});
+  check_refused(run({"mask", "union", a, "--output_file", a}), 2, "is a file that is read");
+}
+
+/// An index means another element in another model.
+BOOST_AUTO_TEST_CASE(masks_of_other_models) {
+  const std::string own = mask("own", {"random", model, "--top_k", "10"});
+  const auto finetune = [&](const std::string& file) {
+    return run({"finetune", model, "--task_name", "rte", "--glue_dir", glue, "--max_seq_length", "32",
+                "--method", "mask", "--mask", file, "--max_steps", "1", "--output_dir", output,
+                "--overwrite_output_dir"});
+  };
+  BOOST_TEST(!contains(finetune(own).err, "SHA-256"));
+  write_tiny_model(path("other-model"), {.constant_logits = {0, 1}});
+  const std::string other = mask("other", {"random", path("other-model"), "--top_k", "10"});
+  for (const char* action : {"union", "intersection"}) {
+    check_refused(run({"mask", action, own, other, "--output_file", path("both")}), 3,
+                  other + ": was made for weights with SHA-256 ");
+  }
+  BOOST_TEST(!fs::exists(path("both")));
+  const Outcome outcome = finetune(other);
+  BOOST_TEST(outcome.exit_code == 0, outcome.err);
+  BOOST_TEST(contains(outcome.err, "warning: " + other + ": the mask was made for weights with SHA-256 "),
+             outcome.err);
+  BOOST_TEST(contains(outcome.err, model + " has "), outcome.err);
+}
+
 BOOST_AUTO_TEST_CASE(help_lists_every_promised_option) {
   const auto lists = [](const std::string& command, const std::vector<std::string>& promised) {
     const std::string help = run_normtune({command, "--help"}).out;
@@ -315,7 +361,7 @@ BOOST_AUTO_TEST_CASE(help_lists_every_promised_option) {
     }
   };
   lists("fisher", {"model_name_or_path", "task_name", "glue_dir", "split", "num_samples", "expected",
-                   "init_seed", "fresh_pooler", "output_dir", "json"});
+                   "init_seed", "fresh_pooler", "output_dir", "overwrite_output_dir", "json"});
   lists("mask", {"top_k", "top_share", "lowest", "scope", "seed", "output_file", "output_dir"});
 }
 

@@ -62,4 +62,36 @@ BOOST_FIXTURE_TEST_CASE(a_delta_belongs_to_its_base, TwoModels) {
              0);
 }
 
+/// The adapters of another model would be loaded with the new weights.
+BOOST_FIXTURE_TEST_CASE(what_an_earlier_run_left_goes, TwoModels) {
+  BOOST_REQUIRE(run_normtune({"diff", before, after, "--output_file", delta}).exit_code == 0);
+  for (const char* name :
+       {"/adapterhub/adapter_config.json", "/peft/adapter_config.json", "/best/config.json",
+        "/checkpoint-3/config.json", "/all_results.json", "/notes.txt"}) {
+    write_text(merged + name, "{}");
+  }
+  const Outcome outcome =
+      run_normtune({"merge", before, delta, "--output_dir", merged, "--overwrite_output_dir"});
+  BOOST_TEST(outcome.exit_code == 0, outcome.err);
+  for (const char* name : {"/adapterhub", "/peft", "/best", "/checkpoint-3", "/all_results.json"}) {
+    BOOST_TEST(!std::filesystem::exists(merged + name), name);
+  }
+  BOOST_TEST(std::filesystem::exists(merged + "/notes.txt"));
+  BOOST_CHECK(read_text(merged + "/model.safetensors") == read_text(after + "/model.safetensors"));
+}
+
+BOOST_FIXTURE_TEST_CASE(no_input_is_replaced, TwoModels) {
+  BOOST_REQUIRE(run_normtune({"diff", before, after, "--output_file", delta}).exit_code == 0);
+  const std::string weights = read_text(after + "/model.safetensors");
+  for (const std::string& folder_name : {before, after}) {
+    check_refused({"diff", before, after, "--output_file", folder_name + "/model.safetensors"}, 2,
+                  "lies in " + folder_name + ", which is read");
+    check_refused({"merge", folder_name, delta, "--output_dir", folder_name, "--overwrite_output_dir"}, 2,
+                  folder_name + ", which is read, lies in it");
+  }
+  check_refused({"merge", before, delta, "--output_dir", folder / ".", "--overwrite_output_dir"}, 2,
+                "which is read, lies in it");
+  BOOST_CHECK(read_text(after + "/model.safetensors") == weights);
+}
+
 BOOST_AUTO_TEST_SUITE_END()

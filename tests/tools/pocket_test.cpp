@@ -56,4 +56,22 @@ BOOST_AUTO_TEST_CASE(an_output_that_cannot_be_written) {
   BOOST_TEST(run_normtune({"pocket"}).exit_code == 2);
 }
 
+BOOST_AUTO_TEST_CASE(guards_its_output_folder) {
+  const TemporaryFolder folder;
+  const std::string output = (folder / "out").string();
+  const std::vector<std::string> arguments = {"pocket", "--corpus_pairs", "5", "--output_dir", output};
+  BOOST_TEST(run_normtune(arguments).exit_code == 0);
+  write_text(fs::path(output) / "corpus.txt", "mine");
+  write_text(fs::path(output) / "bag_of_words.csv", "of other tasks");
+  const Outcome again = run_normtune(arguments);
+  BOOST_TEST(again.exit_code == 2, again.err);
+  BOOST_TEST(again.last_error_line().find("--overwrite_output_dir") != std::string::npos, again.err);
+  BOOST_CHECK(read_text(fs::path(output) / "corpus.txt") == "mine");
+  std::vector<std::string> overwriting = arguments;
+  overwriting.emplace_back("--overwrite_output_dir");
+  BOOST_TEST(run_normtune(overwriting).exit_code == 0);
+  BOOST_CHECK(read_text(fs::path(output) / "corpus.txt") != "mine");
+  BOOST_TEST(!fs::exists(fs::path(output) / "bag_of_words.csv"));
+}
+
 BOOST_AUTO_TEST_SUITE_END()
