@@ -66,6 +66,7 @@ int64_t PlannedComparison::num_open() const {
 PlannedComparison plan_comparison(ComparisonOptions& options) {
   check_comparison_options(options);
   PlannedComparison plan{.inputs = read_comparison_inputs(options), .runs = {}};
+  check_mask_file(options);
   plan.runs = plan_runs(options, plan.inputs);
   return plan;
 }

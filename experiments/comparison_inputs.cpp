@@ -1,11 +1,13 @@
 #include "experiments/comparison_inputs.h"
 
+#include <algorithm>
 #include <cstdlib>
 
 #include "experiments/finetune_options.h"
 #include "experiments/metrics.h"
 #include "experiments/run_lock.h"
 #include "experiments/task_data.h"
+#include "nn/adapter_config.h"
 #include "nn/json_file.h"
 #include "nn/model.h"
 #include "nn/sha256.h"
@@ -160,6 +162,16 @@ ComparisonInputs read_comparison_inputs(const ComparisonOptions& options) {
     inputs.recorded = inputs.recorded || recalls_task;
   }
   return inputs;
+}
+
+void check_mask_file(const ComparisonOptions& options) {
+  const fs::path& folder = options.finetune.model_name_or_path;
+  const bool takes_mask = std::any_of(options.rows.begin(), options.rows.end(), has_mask_of_option);
+  if (!takes_mask || !model_is_there(options)) return;
+  // A mask may name the tensors of adapters, which only loading the folder would insert.
+  if (adapter_folder_kind(folder) || fs::exists(folder / "adapterhub")) return;
+  Bert model(read_bert_config(base_model_folder(folder)), BertHead::classification);
+  apply_method(model, {.method = "mask", .mask = options.finetune.method.mask}, 0);
 }
 
 void write_comparison_inputs(const ComparisonOptions& options, const ComparisonInputs& inputs) {

@@ -31,6 +31,10 @@ struct ComparisonInputs {
 /// for the files. Throws Error(model), Error(data) for malformed files, or missing ones without a record.
 ComparisonInputs read_comparison_inputs(const ComparisonOptions& options);
 
+/// Throws Error(model) if a row takes the mask of --mask and that does not fit the model, whose configuration
+/// is enough. Nothing is checked where the model is not there.
+void check_mask_file(const ComparisonOptions& options);
+
 /// Writes the record, keeping what it says of other models and tasks. Throws Error(write).
 void write_comparison_inputs(const ComparisonOptions& options, const ComparisonInputs& inputs);
 

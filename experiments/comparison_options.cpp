@@ -77,6 +77,10 @@ void check_rows(const ComparisonOptions& options) {
   }
   for (const std::string& row : options.rows) check_row_name("methods", row);
   check_unique(options.rows, "methods");
+  const bool takes_mask = std::any_of(options.rows.begin(), options.rows.end(), has_mask_of_option);
+  if (takes_mask && options.finetune.method.mask.empty()) {
+    fail(ErrorKind::usage, "--methods mask: expected --mask FILE, found none (normtune mask makes one)");
+  }
   // Rates of methods that are not compared are no mistake: a configuration file may serve several
   // comparisons.
   for (const auto& [name, rates] : options.learning_rates) check_row_name("learning_rates", name);
@@ -108,6 +112,12 @@ void check_run_options(const ComparisonOptions& options) {
   if (finetune.random_init) {
     fail(ErrorKind::usage, "--random_init: compare has rows for it; write --methods full@untrained");
   }
+  if (!finetune.method.train_params.empty()) {
+    fail(
+        ErrorKind::usage,
+        "--train_params: it would replace what every row of the comparison trains; expected none (one run of "
+        "it: normtune finetune)");
+  }
   if (finetune.overwrite_output_dir || finetune.resume_from_checkpoint) {
     fail(ErrorKind::usage,
          "--{}: compare always continues: finished runs are kept and others go on; remove their folders in "
@@ -135,6 +145,10 @@ bool is_untrained(std::string_view row) {
 
 bool has_own_masks(std::string_view row) {
   return row.starts_with(mask_prefix);
+}
+
+bool has_mask_of_option(std::string_view row) {
+  return method_of_row(row) == "mask" && !has_own_masks(row);
 }
 
 std::map<std::string, std::vector<double>> parse_learning_rates(std::string_view text) {

@@ -69,6 +69,9 @@ bool is_untrained(std::string_view row);
 /// The row is `mask:NAME`.
 bool has_own_masks(std::string_view row);
 
+/// The row trains with the file of --mask.
+bool has_mask_of_option(std::string_view row);
+
 /// `full=5e-5,1e-4 layernorm=1e-3`: the rates of each row, ascending. Separators are blanks and commas.
 /// Throws Error(usage) that says what is malformed.
 std::map<std::string, std::vector<double>> parse_learning_rates(std::string_view text);

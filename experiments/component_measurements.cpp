@@ -9,7 +9,6 @@
 #include <tuple>
 
 #include "experiments/run_store.h"
-#include "nn/json_file.h"
 #include "tensor/error.h"
 
 namespace normtune {
@@ -49,7 +48,7 @@ void read_list(const json& document, const char* name, const ComparedRun& run, s
 
 void read_run(const ComparedRun& run, ComponentMeasurements& measurements) {
   const std::filesystem::path file = run.options.output_dir / (measurements.quantity + ".json");
-  const json document = read_json_file(file, ErrorKind::data);
+  const json document = read_run_file(file);
   try {
     read_list(document, "components", run, measurements.quantity, measurements.components);
     read_list(document, "component_parts", run, measurements.quantity, measurements.parts);

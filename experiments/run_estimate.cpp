@@ -162,6 +162,7 @@ RunEstimate estimate_run(const ComparedRun& run, const TaskInputs& task, const B
 
 std::vector<EstimatedRun> estimate_runs(ComparisonOptions options) {
   check_comparison_options(options);
+  check_mask_file(options);
   omp_set_num_threads(static_cast<int>(options.num_threads));  // what a run will have
   const KnownInputs known = read_known_inputs(options);
   MaskRows(options, known.inputs, {}).fill(options);
@@ -180,7 +181,8 @@ std::vector<EstimatedRun> estimate_runs(ComparisonOptions options) {
       estimated.estimate.seconds = *listing.estimated_seconds;
       estimated.estimate.measured = true;
     }
-    const bool has_mask = !has_own_masks(run.row) || !run.identity.at("mask_sha256").get_ref<const std::string&>().empty();
+    const bool has_mask =
+        !has_own_masks(run.row) || !run.identity.at("mask_sha256").get_ref<const std::string&>().empty();
     estimated.has_id = (known.has_model || run.options.random_init) && known.has_task.at(task) && has_mask;
     estimates.push_back(std::move(estimated));
   }

@@ -146,7 +146,7 @@ void keep_outcomes(std::span<const ComparedRun> runs) {
 std::optional<RunOutcomes> read_outcomes(const ComparedRun& run) {
   const fs::path file = run.options.output_dir / file_name;
   if (!fs::exists(file)) return std::nullopt;
-  const json document = read_json_file(file, ErrorKind::data);
+  const json document = read_run_file(file);
   RunOutcomes outcomes;
   for (const char digit : document.value("correct", "")) outcomes.correct.push_back(digit == '1');
   std::istringstream numbers(document.value("squared_errors", ""));

@@ -89,6 +89,17 @@ void shorten_metrics_log(const fs::path& file) {
 
 }  // namespace
 
+json read_run_file(const fs::path& file) {
+  const char* remedy = "remove the folder to repeat the run";
+  try {
+    json document = read_json_file(file, ErrorKind::data);
+    if (document.is_object()) return document;
+  } catch (const Error& error) {
+    fail(ErrorKind::data, "{}; {}", error.what(), remedy);
+  }
+  fail(ErrorKind::data, "{}: expected an object, found something else; {}", file.string(), remedy);
+}
+
 const char* state_name(RunState state) {
   switch (state) {
     case RunState::missing:
@@ -159,7 +170,7 @@ RunState RunFolder::state() const {
 std::optional<RunResult> RunFolder::result() const {
   const fs::path file = path_ / "run.json";
   if (state() != RunState::finished) return std::nullopt;
-  const json document = read_json_file(file, ErrorKind::data);
+  const json document = read_run_file(file);
   try {
     if (document.at("id") != run_.id) {
       fail(ErrorKind::data, "{}: expected the run {}, found {}", file.string(), run_.id,
@@ -179,7 +190,7 @@ std::optional<RunResult> RunFolder::result() const {
 std::optional<RunFailure> RunFolder::failure() const {
   const fs::path file = path_ / "failure.json";
   if (!fs::exists(file)) return std::nullopt;
-  const json document = read_json_file(file, ErrorKind::data);
+  const json document = read_run_file(file);
   return RunFailure{.exit_code = document.value("exit_code", 1), .error = document.value("error", "")};
 }
 
@@ -214,7 +225,7 @@ void RunFolder::finish(const std::vector<std::string>& command, const std::strin
 }
 
 std::vector<fs::path> RunFolder::surplus_files() const {
-  if (read_json_file(path_ / "run.json", ErrorKind::data).value("keeps_model", false)) return {};
+  if (read_run_file(path_ / "run.json").value("keeps_model", false)) return {};
   std::vector<fs::path> surplus;
   for (const fs::directory_entry& entry : fs::directory_iterator(path_)) {
     if (!is_kept(entry.path().filename().string())) surplus.push_back(entry.path());

@@ -22,6 +22,9 @@ struct RunResult {
   std::optional<double> score(const std::string& split, const std::string& metric) const;
 };
 
+/// A JSON object that a run has kept in its folder. Throws Error(data), with what to do, if it is damaged.
+nlohmann::json read_run_file(const std::filesystem::path& file);
+
 /// Why a run ended without result.
 struct RunFailure {
   int exit_code = 1;

@@ -154,6 +154,7 @@ int run_compare(Arguments arguments) {
   add_comparison_options(options, compare_arguments);
   add_finetune_options(options, compare_arguments.finetune);
   if (!options.parse(arguments)) return 0;
+  refuse_single_choices(options, compare_arguments);
   apply_common_options(compare_arguments.finetune.common);
   const ComparisonOptions comparison = resolve_comparison(compare_arguments);
   require_model(options, comparison.finetune.model_name_or_path);

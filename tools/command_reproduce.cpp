@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <csignal>
+#include <cstdlib>
 #include <nlohmann/json.hpp>
 
 #include "experiments/experiment.h"
@@ -24,12 +25,20 @@ struct ReproduceArguments {
   ExperimentOptions experiment;
 };
 
+/// The folder with the experiments and scales that came with the program.
+fs::path program_experiments() {
+  const char* folder = std::getenv("NORMTUNE_EXPERIMENTS");
+  return folder != nullptr && *folder != '\0' ? folder : NORMTUNE_EXPERIMENTS_FOLDER;
+}
+
 void add_reproduce_options(Options& options, ReproduceArguments& arguments) {
   ExperimentOptions& experiment = arguments.experiment;
   options.group("Experiment");
   options.shared_config(
       "scale", arguments.scale, "large|small|pocket",
-      "reads model, tasks, seeds and rates from scale_NAME.toml beside the experiment's file");
+      "reads model, tasks, seeds and rates from scale_NAME.toml beside the experiment's file, or of the "
+      "program",
+      program_experiments());
   options.text("experiment", experiment.name, "NAME", "the folder of its report in --output_dir");
   options.text("claim", experiment.claim, "TEXT", "what is tested, in plain words");
   options.text("measures", experiment.measures, "TEXT", "what is done, in plain words");
@@ -46,10 +55,13 @@ void add_reproduce_options(Options& options, ReproduceArguments& arguments) {
                  "minutes after which no run is started; 0: none");
 }
 
-/// Baselines may lie beside the experiment's file.
+/// Baselines may lie beside the experiment's file, or beside the scale's.
 fs::path find_baselines(const fs::path& baselines, const fs::path& config) {
-  const fs::path beside = config.parent_path() / baselines;
-  return !baselines.empty() && !fs::exists(baselines) && fs::exists(beside) ? beside : baselines;
+  if (baselines.empty() || fs::exists(baselines)) return baselines;
+  for (const fs::path& folder : {config.parent_path(), program_experiments()}) {
+    if (fs::exists(folder / baselines)) return folder / baselines;
+  }
+  return baselines;
 }
 
 ExperimentOptions resolve_experiment(const ReproduceArguments& arguments, Arguments command) {
@@ -162,8 +174,13 @@ int run_reproduce(Arguments arguments) {
   add_comparison_options(options, reproduce_arguments.comparison);
   add_named_finetune_options(options, reproduce_arguments.comparison.finetune);
   if (!options.parse(arguments)) return 0;
-  options.require("config");
+  if (!options.given("config")) {
+    fail(ErrorKind::usage,
+         "FILE.toml is missing: expected an experiment, such as experiments/methods.toml ({})",
+         options.see_help());
+  }
   options.require("experiment");
+  refuse_single_choices(options, reproduce_arguments.comparison);
   FinetuneArguments& finetune = reproduce_arguments.comparison.finetune;
   apply_common_options(finetune.common);
   ExperimentOptions experiment = resolve_experiment(reproduce_arguments, arguments);

@@ -58,14 +58,22 @@ void add_comparison_options(Options& options, ComparisonArguments& arguments) {
   options.boolean("keep_models", target.keep_models, "keeps the models and checkpoints of finished runs");
 }
 
+void refuse_single_choices(const Options& options, const ComparisonArguments& arguments) {
+  if (options.given("method")) {
+    fail(ErrorKind::usage, "--method: a comparison takes several; write --methods {} ({})",
+         arguments.finetune.method.options.method, options.see_help());
+  }
+  if (options.given("task_name")) {
+    fail(ErrorKind::usage, "--task_name: a comparison takes several; write --tasks {} ({})",
+         arguments.finetune.options.task.task_name, options.see_help());
+  }
+}
+
 ComparisonOptions resolve_comparison(const ComparisonArguments& arguments) {
   ComparisonOptions options = arguments.options;
   options.finetune = resolve_finetune(arguments.finetune);
   options.mask_seed = arguments.finetune.method.mask_seed;
   options.output_dir = options.finetune.output_dir;
-  if (options.tasks.empty() && !options.finetune.task.task_name.empty()) {
-    options.tasks = {options.finetune.task.task_name};
-  }
   for (const std::string& seed : arguments.seeds) options.seeds.push_back(parse_seed(seed));
   if (options.seeds.empty()) options.seeds = {options.finetune.seed};
   options.learning_rates = parse_learning_rates(arguments.learning_rates);

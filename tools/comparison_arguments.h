@@ -24,6 +24,9 @@ struct ComparisonArguments {
 /// All of them but finetune's.
 void add_comparison_options(Options& options, ComparisonArguments& arguments);
 
+/// Throws Error(usage) for options of finetune that here have a list in their place.
+void refuse_single_choices(const Options& options, const ComparisonArguments& arguments);
+
 /// The options as the library takes them. Throws Error(usage) that names the option.
 ComparisonOptions resolve_comparison(const ComparisonArguments& arguments);
 

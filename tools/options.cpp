@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <set>
 #include <utility>
 
 #include "experiments/nearest_name.h"
@@ -30,6 +31,20 @@ std::optional<T> parse_number(std::string_view text) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
   if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
   return number;
+}
+
+/// Which files `PREFIX_VALUE.toml` a folder has.
+std::set<std::string> values_of_shared_config(const std::filesystem::path& folder,
+                                              const std::string& prefix) {
+  std::set<std::string> values;
+  std::error_code unreadable;  // then it has none for us
+  for (const auto& entry : std::filesystem::directory_iterator(folder, unreadable)) {
+    const std::string stem = entry.path().stem().string();
+    if (entry.path().extension() == ".toml" && stem.starts_with(prefix + "_")) {
+      values.insert(stem.substr(prefix.size() + 1));
+    }
+  }
+  return values;
 }
 
 std::string describe(Bounds bounds) {
@@ -286,8 +301,9 @@ void Options::config_file() {
 }
 
 void Options::shared_config(const std::string& name, std::string& target, const std::string& placeholder,
-                            const std::string& help) {
+                            const std::string& help, std::filesystem::path common_folder) {
   text(name, target, placeholder, help);
+  common_folder_ = std::move(common_folder);
   shared_config_ = name;
   shared_value_ = &target;
 }
@@ -403,8 +419,15 @@ void Options::read_config(const std::filesystem::path& file) {
 
 void Options::read_shared_config() {
   const std::string value = given(shared_config_) ? given_[shared_config_].value : *shared_value_;
-  const std::filesystem::path folder = std::filesystem::path(given_["config"].value).parent_path();
-  read_config(folder / fmt::format("{}_{}.toml", shared_config_, value));
+  const std::string name = fmt::format("{}_{}.toml", shared_config_, value);
+  const std::filesystem::path beside = std::filesystem::absolute(given_["config"].value).parent_path();
+  std::set<std::string> known;
+  for (const std::filesystem::path& folder : {beside, common_folder_}) {
+    if (std::filesystem::exists(folder / name)) return read_config(folder / name);
+    known.merge(values_of_shared_config(folder, shared_config_));
+  }
+  fail(ErrorKind::usage, "--{}: unknown value {}; there are {} (no {} in {} nor in {})", shared_config_,
+       printable(value), fmt::join(known, ", "), name, beside.string(), common_folder_.string());
 }
 
 void Options::run_parser(const std::vector<std::filesystem::path>& positionals) {

@@ -89,9 +89,9 @@ class Options {
   /// --config FILE.toml: options from a file, below the command line.
   void config_file();
   /// --NAME VALUE (command line or configuration file) also reads `NAME_VALUE.toml` beside the configuration
-  /// file, below it: settings that several configuration files share.
+  /// file, or else in `common_folder`, below it: settings that several configuration files share.
   void shared_config(const std::string& name, std::string& target, const std::string& placeholder,
-                     const std::string& help);
+                     const std::string& help, std::filesystem::path common_folder);
 
   /// Fills the targets. False if --help was asked for, and printed. Throws Error(usage) that names the
   /// nearest option for an unknown one, and option, value and expectation for a malformed value; Error(model)
@@ -134,6 +134,7 @@ class Options {
   std::filesystem::path config_;
   std::string shared_config_;                                         // name of shared_config()'s option
   std::string* shared_value_ = nullptr;                               // its target, which holds the default
+  std::filesystem::path common_folder_;                               // where else its files may lie
   std::string positional_option_;                                     // of positional_for()
   std::vector<std::filesystem::path>* positionals_target_ = nullptr;  // of positionals()
   std::map<std::string, ValueRule> rules_;

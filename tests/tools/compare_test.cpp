@@ -8,6 +8,7 @@
 #include <csignal>
 #include <thread>
 
+#include "nn/mask_file.h"
 #include "tests/tools/compare_fixture.h"
 
 using namespace normtune::test;
@@ -333,6 +334,46 @@ BOOST_AUTO_TEST_CASE(mistakes_have_their_exit_codes) {
   fails_with(2, {"--overwrite_output_dir"}, "--overwrite_output_dir");
   fails_with(2, {"--per_device_train_batch_size", "0"}, "--per_device_train_batch_size");
   fails_with(2, {"--method_s", "full"}, "--methods");
+  fails_with(2, {"--methods", "foo"}, "--methods: unknown row 'foo'");
+  fails_with(2, {"--methods", "full@untraned"}, "full@untrained");
+  fails_with(2, {"--learning_rates", "layernrm=1e-3"}, "--learning_rates: unknown row 'layernrm'");
+  fails_with(2, {"--train_params", "bert.pooler.*"}, "--train_params");
+  fails_with(2, {"--method", "lora"}, "--methods lora");
+  fails_with(2, {"--task_name", "cola"}, "--tasks cola");
+}
+
+/// What every run of the row would stumble over is found before the first one, in a dry run too.
+BOOST_AUTO_TEST_CASE(a_mask_is_checked_before_the_runs) {
+  const auto fails_with = [&](int code, std::vector<std::string> options, std::string_view message) {
+    for (const bool dry_run : {false, true}) {
+      if (dry_run) options.emplace_back("--dry_run");
+      const Outcome outcome = compare(options);
+      BOOST_TEST(outcome.exit_code == code, outcome.err);
+      BOOST_TEST(contains(outcome.last_error_line(), message), outcome.err);
+      BOOST_TEST(!fs::exists(output));
+    }
+  };
+  const std::string mask = (folder / "mask.safetensors").string();
+  fails_with(2, {"--methods", "full,mask"}, "--mask FILE");
+  fails_with(3, {"--methods", "mask", "--mask", mask}, "mask.safetensors");
+  normtune::write_mask(mask, {.origin = {}, .tensors = {{"bert.nothing.weight", {0}}}});
+  fails_with(3, {"--methods", "mask", "--mask", mask}, "no tensor 'bert.nothing.weight'");
+  normtune::write_mask(mask, {.origin = {}, .tensors = {{"bert.pooler.dense.bias", {0, 99999}}}});
+  fails_with(3, {"--methods", "head,mask@untrained", "--mask", mask}, "expected indices below");
+  normtune::write_mask(mask, {.origin = {}, .tensors = {{"bert.pooler.dense.bias", {0, 1}}}});
+  BOOST_TEST(compare({"--methods", "mask", "--mask", mask, "--dry_run"}).exit_code == 0);
+  BOOST_TEST(compare({"--methods", "mask", "--mask", mask}).exit_code == 0);
+}
+
+BOOST_AUTO_TEST_CASE(a_damaged_result_says_what_to_do) {
+  const std::vector<std::string> options = {"--tasks", "rte", "--methods", "head", "--seeds", "1"};
+  const std::string id = plan(*this, options)[0]["id"];
+  for (const char* text : {"{\"id\": \"", "[]", "{}", ""}) {
+    write_text(fs::path(output) / "runs" / id / "run.json", text);
+    const Outcome outcome = compare(options);
+    BOOST_TEST(outcome.exit_code == 4, outcome.err);
+    BOOST_TEST(contains(outcome.last_error_line(), "remove the folder to repeat the run"), outcome.err);
+  }
 }
 
 BOOST_AUTO_TEST_CASE(missing_files_have_their_exit_codes) {

@@ -221,6 +221,22 @@ BOOST_AUTO_TEST_CASE(names_of_experiments) {
   }
 }
 
+/// The scales of the program serve experiments elsewhere; their own folder comes first.
+BOOST_AUTO_TEST_CASE(where_scales_are_looked_for) {
+  const Outcome pocket = reproduce({"--scale", "pocket", "--methods", "full", "--tasks", "rte",
+                                    "--statements", "drift output.LayerNorm > layers", "--dry_run"});
+  BOOST_TEST(pocket.exit_code == 0, pocket.err);
+  BOOST_TEST(contains(pocket.out, "3 of 3 runs are to be done"), pocket.out);
+  const Outcome huge = reproduce({"--scale", "huge"});
+  BOOST_TEST(huge.exit_code == 2, huge.err);
+  for (const char* part : {"--scale", "'huge'", "large, pocket, small, tiny", "scale_huge.toml"}) {
+    BOOST_TEST(contains(huge.last_error_line(), part), huge.err);
+  }
+  const Outcome nothing = run_normtune({"reproduce"});
+  BOOST_TEST(nothing.exit_code == 2, nothing.err);
+  BOOST_TEST(contains(nothing.last_error_line(), "FILE.toml is missing"), nothing.err);
+}
+
 /// Killed at random moments and started again, an experiment ends with the same tables.
 BOOST_AUTO_TEST_CASE(kills_change_no_byte) {
   const std::vector<std::string> options = {"--quiet", "--jobs", "2"};
