@@ -108,6 +108,9 @@ class CudaBackend final : private Foundation, public KernelBackend<StreamLaunche
     if (!args.accumulate) clear_matrix(launch_, args.c);
   }
 
+  void set_bf16_products(bool enabled) override {
+    if (enabled) fail(ErrorKind::usage, "products in bfloat16 are not in this build for CUDA devices; use fp32");
+  }
   void batched_matmul(const BatchedMatMul& args) override {
     const int64_t a_rows = args.a.size(1), a_cols = args.a.size(2);
     const int64_t b_rows = args.b.size(1), b_cols = args.b.size(2), m = args.c.size(1), n = args.c.size(2);

@@ -28,7 +28,7 @@ std::vector<std::string> label_names_of(const Task& task) {
 Model load_base_model(const FinetuneOptions& options, const Task& task) {
   Model model =
       load_model(options.model_name_or_path, {.head = BertHead::classification,
-                                              .dtype = options.precision,
+                                              .dtype = use_precision(options.precision, options.device),
                                               .device = options.device,
                                               .label_names = label_names_of(task),
                                               .regression = task.regression,

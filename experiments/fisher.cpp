@@ -185,7 +185,7 @@ Model load_for_task(const FisherOptions& options, const Task& task) {
   Model model =
       load_model(options.model_name_or_path,
                  {.head = BertHead::classification,
-                  .dtype = options.precision,
+                  .dtype = use_precision(options.precision, options.device),
                   .device = options.device,
                   .label_names = task.regression ? std::vector<std::string>{"LABEL_0"} : task.label_names,
                   .regression = task.regression,
@@ -218,7 +218,7 @@ FisherSource source_of(const FisherInput& input, const FisherOptions& options) {
                       .split = input.dataset.split,
                       .samples = input.tokens.size(),
                       .max_seq_length = options.max_seq_length,
-                      .precision = options.precision == DType::float64 ? "fp64" : "fp32",
+                      .precision = to_string(options.precision),
                       .init_seed = options.init_seed,
                       .fresh = input.model.report.fresh,
                       .model_sha256 = model_hashes(input.model),

@@ -12,6 +12,7 @@
 #include "experiments/evaluation.h"
 #include "experiments/task_data.h"
 #include "nn/model.h"
+#include "tensor/precision.h"
 
 namespace normtune {
 
@@ -51,7 +52,7 @@ struct FisherOptions {
   int64_t max_seq_length = 128;
   int64_t batch_size = 16;
   bool last_layer_cls_only = true;
-  DType precision = DType::float32;
+  Precision precision = Precision::fp32;
   Device device;
 };
 

@@ -182,7 +182,7 @@ fs::path PretrainRun::find_model() {
 
 void PretrainRun::load(const fs::path& folder) {
   model_ = load_model(folder, {.head = BertHead::pretraining,
-                               .dtype = options_.precision,
+                               .dtype = use_precision(options_.precision, options_.device),
                                .device = options_.device,
                                .fresh_pooler = options_.fresh_pooler,
                                .random_init = options_.model_name_or_path.empty(),

@@ -146,7 +146,7 @@ void add_evaluation_options(ordered_json& json, const TrainingOptions& options) 
 
 void add_device_options(ordered_json& json, const TrainingOptions& options) {
   json["device"] = to_string(options.device);
-  json["precision"] = options.precision == DType::float64 ? "fp64" : "fp32";
+  json["precision"] = to_string(options.precision);
 }
 
 }  // namespace normtune

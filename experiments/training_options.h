@@ -8,7 +8,7 @@
 
 #include "experiments/progress.h"
 #include "tensor/device.h"
-#include "tensor/dtype.h"
+#include "tensor/precision.h"
 
 namespace normtune {
 
@@ -62,7 +62,7 @@ struct TrainingOptions {
   bool shuffle = true;
 
   Device device;
-  DType precision = DType::float32;  ///< float32 or float64
+  Precision precision = Precision::fp32;
   /// Where progress, the load report and warnings go.
   ProgressOutput progress = {.quiet = true};
 };

@@ -122,6 +122,9 @@ class Backend {
     bool accumulate = false;
   };
   virtual void matmul(const MatMul& args) = 0;
+  /// Whether matmul() of float32 rounds its factors to bfloat16 from now on; sums stay float32. Throws
+  /// Error(usage) if the device cannot.
+  virtual void set_bf16_products(bool enabled) = 0;
 
   /// One product for each leading index.
   struct BatchedMatMul {

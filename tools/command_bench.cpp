@@ -87,7 +87,7 @@ std::string kernel_table(const std::vector<KernelBenchResult>& results) {
 Json step_document(const BenchOptions& bench, const StepBenchResult& result) {
   return {{"shape", shape_name(bench)},
           {"method", bench.method.options.method},
-          {"precision", bench.common.precision},
+          {"precision", bench.common.precision_name},
           {"last_layer_cls_only", bench.last_layer_cls_only},
           {"ms_per_step", result.ms_per_step},
           {"tokens_per_second", result.tokens_per_second},
@@ -104,7 +104,7 @@ Json step_document(const BenchOptions& bench, const StepBenchResult& result) {
 StepBenchResult time_steps(const BenchOptions& bench, const BertConfig& config) {
   return bench_step({.config = config,
                      .method = resolve_method(bench.method, bench.common.seed),
-                     .dtype = bench.common.dtype(),
+                     .dtype = use_precision(bench.common.precision(), bench.common.device()),
                      .device = bench.common.device(),
                      .last_layer_cls_only = bench.last_layer_cls_only,
                      .batches = batches_of(bench, config),

@@ -116,7 +116,7 @@ int run_fisher(Arguments arguments) {
   fit_sequence_length(options, fisher.options.model_name_or_path, fisher.options.max_seq_length);
   fisher.options.task = resolve_task(fisher.options.task);
   fisher.options.init_seed = fisher.init_seed.value_or(fisher.common.seed);
-  fisher.options.precision = fisher.common.dtype();
+  fisher.options.precision = fisher.common.precision();
   fisher.options.device = fisher.common.device();
 
   const Console console = fisher.common.console();

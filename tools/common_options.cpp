@@ -30,10 +30,7 @@ void check_precision(const std::string& precision, Device device) {
          precision == "fp64" ? ", or --device cpu" : "");
   }
   if (precision == "tf32") {
-    fail(ErrorKind::usage, "--precision tf32 exists on CUDA devices only; use fp32 or fp64");
-  }
-  if (precision == "bf16") {
-    fail(ErrorKind::usage, "--precision bf16 is not in this build; use fp32 or fp64");
+    fail(ErrorKind::usage, "--precision tf32 exists on CUDA devices only; use fp32, bf16 or fp64");
   }
 }
 
@@ -48,10 +45,16 @@ Device CommonOptions::device() const {
   return {DeviceType::cuda, std::stoi(digits)};
 }
 
+Precision CommonOptions::precision() const {
+  return precision_name == "fp64"   ? Precision::fp64
+         : precision_name == "bf16" ? Precision::bf16
+                                    : Precision::fp32;
+}
+
 void add_common_options(Options& options, CommonOptions& common) {
   options.group("Common options");
   options.text("device", common.device_name, "cpu|cuda[:N]", "where to compute");
-  options.choice("precision", common.precision, {"fp32", "tf32", "bf16", "fp64"}, "of the computation");
+  options.choice("precision", common.precision_name, {"fp32", "tf32", "bf16", "fp64"}, "of the computation");
   options.integer("num_threads", common.num_threads, {.minimum = 1, .maximum = 4096}, "threads of the CPU",
                   "OMP_NUM_THREADS, else all cores");
   options.seed("seed", common.seed, "where all random numbers begin");
@@ -63,7 +66,7 @@ void add_common_options(Options& options, CommonOptions& common) {
 
 void apply_common_options(const CommonOptions& common) {
   check_device(common.device_name);
-  check_precision(common.precision, common.device());
+  check_precision(common.precision_name, common.device());
   backend_of(common.device());  // says what is wrong with a device that is not there
   if (common.num_threads) omp_set_num_threads(static_cast<int>(*common.num_threads));
 }

@@ -6,6 +6,7 @@
 
 #include "tensor/device.h"
 #include "tensor/dtype.h"
+#include "tensor/precision.h"
 #include "tools/console.h"
 #include "tools/options.h"
 
@@ -14,7 +15,7 @@ namespace normtune {
 /// The options that every command has.
 struct CommonOptions {
   std::string device_name = "cpu";
-  std::string precision = "fp32";
+  std::string precision_name = "fp32";
   std::optional<int64_t> num_threads;
   uint64_t seed = 42;
   bool json = false, quiet = false, verbose = false;
@@ -22,7 +23,8 @@ struct CommonOptions {
   Console console() const { return {json, quiet, verbose}; }
   /// Of device_name, which apply_common_options() has checked.
   Device device() const;
-  DType dtype() const { return precision == "fp64" ? DType::float64 : DType::float32; }
+  /// Of precision_name, which apply_common_options() has checked.
+  Precision precision() const;
 };
 
 void add_common_options(Options& options, CommonOptions& common);

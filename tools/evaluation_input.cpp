@@ -59,8 +59,9 @@ int64_t EvaluationInput::num_batches(int64_t batch_size) const {
 EvaluationInput load_evaluation_input(const EvaluationArguments& arguments, const Console& console) {
   const TaskOptions task = resolve_task(arguments.task);
   if (!task.task_name.empty()) split_names(find_task(task.task_name), arguments.split);
-  Model model =
-      load_model(arguments.model, {.dtype = arguments.common.dtype(), .device = arguments.common.device()});
+  Model model = load_model(arguments.model,
+                           {.dtype = use_precision(arguments.common.precision(), arguments.common.device()),
+                            .device = arguments.common.device()});
   for (const std::string& warning : model.warnings) console.warning(warning);
   console.detail(to_text(model.report));
   check_sequence_length(arguments.max_seq_length, model.bert.config());

@@ -70,7 +70,7 @@ void add_seed_options(Options& options, TrainingOptions& target) {
 void resolve_training(const CommonOptions& common, const std::string& resume, TrainingOptions& target) {
   target.seed = common.seed;
   target.device = common.device();
-  target.precision = common.dtype();
+  target.precision = common.precision();
   target.progress = ProgressOutput::standard_error(common.quiet);
   target.resume_from_checkpoint = !resume.empty() && resume != "false" && resume != "False";
   if (target.resume_from_checkpoint && resume != "true" && resume != "True") target.resume_from = resume;

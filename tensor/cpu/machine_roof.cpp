@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <chrono>
 
+#include "tensor/cpu/bf16/gemm.h"
+#include "tensor/cpu/bf16/tiles.h"
 #include "tensor/cpu/cpu_backend.h"
 #include "tensor/cpu/parallel.h"
 #include "tensor/cpu/vector/dispatch.h"
@@ -20,15 +22,15 @@ double seconds_of(const Work& work) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 }
 
-template <typename T>
-double multiply_add_gflops() {
-  const auto& loops = vector::loops<T>();
+/// Of a loop that returns its number of operations, in all threads.
+template <typename Loop>
+double best_gflops(const Loop& multiply_adds, int64_t iterations) {
   double best = 0;
   for (int i = 0; i < repeats; ++i) {
     double operations = 0;
     const double seconds = seconds_of([&] {
 #pragma omp parallel reduction(+ : operations)
-      operations += loops.multiply_adds(5'000'000);
+      operations += multiply_adds(iterations);
     });
     best = std::max(best, operations / seconds / 1e9);
   }
@@ -54,7 +56,11 @@ double copy_gbs() {
 }  // namespace
 
 MachineRoof CpuBackend::measure_roof(DType dtype) {
-  const double gflops = dispatch_floating(dtype, []<typename T>() { return multiply_add_gflops<T>(); });
+  const bool in_tiles = dtype == DType::float32 && bf16_products_ && bf16::has_tiles();
+  const double gflops =
+      in_tiles ? best_gflops(bf16::multiply_adds, 500'000) : dispatch_floating(dtype, []<typename T>() {
+        return best_gflops(vector::loops<T>().multiply_adds, 5'000'000);
+      });
   return {.gflops = gflops, .gbs = copy_gbs()};
 }
 

@@ -1,3 +1,4 @@
+#include "tensor/cpu/bf16/gemm.h"
 #include "tensor/cpu/cpu_backend.h"
 #include "tensor/cpu/gemm.h"
 #include "tensor/cpu/parallel.h"
@@ -18,6 +19,9 @@ void CpuBackend::matmul(const MatMul& args) {
                           .c = args.c.as<T>(),
                           .ldc = args.c.ld,
                           .accumulate = args.accumulate};
+    if constexpr (std::is_same_v<T, float>) {
+      if (bf16_products_) return bf16::gemm(product);
+    }
     gemm(product);
   });
 }

@@ -151,6 +151,7 @@ class EmulatedBackend final : public cuda::KernelBackend<OpenLauncher> {
     backend_of({}).batched_matmul(args);
   }
 
+  void set_bf16_products(bool) override {}
   MachineRoof measure_roof(DType) override { return {.gflops = 1, .gbs = 1}; }
 };
 

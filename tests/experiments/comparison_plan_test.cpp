@@ -126,7 +126,7 @@ BOOST_AUTO_TEST_CASE(what_changes_numbers_changes_the_id) {
       {"classifier dropout", [](auto& o) { o.finetune.classifier_dropout = 0; }},
       {"length", [](auto& o) { o.finetune.max_seq_length = 64; }},
       {"rows", [](auto& o) { o.finetune.task.max_train_samples = 10; }},
-      {"precision", [](auto& o) { o.finetune.precision = DType::float64; }},
+      {"precision", [](auto& o) { o.finetune.precision = Precision::fp64; }},
       {"shuffle", [](auto& o) { o.finetune.shuffle = false; }},
       {"train_params", [](auto& o) { o.finetune.method.train_params = "*.bias"; }},
       {"train_pooler", [](auto& o) { o.finetune.method.train_pooler = TrainPooler::no; }},

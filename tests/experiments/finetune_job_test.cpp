@@ -326,7 +326,7 @@ BOOST_AUTO_TEST_CASE(own_files) {
 BOOST_AUTO_TEST_CASE(double_precision) {
   const Workspace workspace;
   FinetuneOptions options = with_method(workspace.options("run"), "layernorm");
-  options.precision = DType::float64;
+  options.precision = Precision::fp64;
   finetune(options);
   BOOST_CHECK_EQUAL(changed_tensors(workspace.model, options.output_dir).size(), 4);
   const SafetensorsFile model(options.output_dir / "model.safetensors");

@@ -30,7 +30,7 @@ const fs::path files = fs::path(NORMTUNE_TEST_FILES) / "bert";
 const std::vector<std::string> runs = {"train_full",         "train_layernorm",          "train_bitfit",
                                        "train_adamw_hf",     "train_adamw_bert",         "train_sgd",
                                        "train_accumulation", "train_accumulation_ragged"};
-const std::vector<std::string> precisions = {"float32", "float64"};
+const std::vector<std::string> precisions = {"fp32", "fp64"};
 
 /// A model folder with generated weights and the vocabulary of the texts.
 void write_model(const fs::path& folder, const Case& recorded, const json& vocabulary) {
@@ -51,7 +51,7 @@ void write_texts(const fs::path& file, const json& texts) {
   for (const json& example : texts) lines << example.dump() << '\n';
 }
 
-FinetuneOptions finetune_options(const json& options, const fs::path& folder, DType precision) {
+FinetuneOptions finetune_options(const json& options, const fs::path& folder, Precision precision) {
   FinetuneOptions finetune;
   finetune.model_name_or_path = folder / "model";
   finetune.output_dir = folder / "output";
@@ -127,15 +127,16 @@ BOOST_AUTO_TEST_SUITE(finetune_parity)
 
 BOOST_DATA_TEST_CASE(a_run_equals_the_pytorch_loop, data::make(runs) * data::make(precisions), run,
                      precision) {
-  const DType dtype = precision == "float32" ? DType::float32 : DType::float64;
-  const Tolerances tolerance = tolerances(dtype);
+  const bool wide = precision == "fp64";
+  const Tolerances tolerance = tolerances(wide ? DType::float64 : DType::float32);
   const Case recorded(files, run);
   const json description = read_json_file(files / (run + ".json"), ErrorKind::model).at("recorded");
   const fixtures::TemporaryFolder folder;
   write_model(folder / "model", recorded, description.at("vocabulary"));
   write_texts(folder / "train.jsonl", description.at("texts"));
 
-  finetune(finetune_options(description.at("options"), folder.path(), dtype));
+  finetune(
+      finetune_options(description.at("options"), folder.path(), wide ? Precision::fp64 : Precision::fp32));
 
   const std::vector<double> losses = logged(folder / "output", "loss"), expected = recorded.values("losses");
   BOOST_TEST_REQUIRE(losses.size() == expected.size());
@@ -147,6 +148,30 @@ BOOST_DATA_TEST_CASE(a_run_equals_the_pytorch_loop, data::make(runs) * data::mak
   BOOST_TEST(relative_l2_error(logged(folder / "output", "grad_norm"), recorded.values("grad_norms")) <=
              tolerance.gradient);
   check_saved_weights(folder / "output", recorded, tolerance.moved);
+  check_frozen_weights(folder / "output", folder / "model", recorded);
+}
+
+/// With products in bfloat16: the losses are near, and what is frozen stays as it was to the bit.
+BOOST_DATA_TEST_CASE(a_run_in_bf16_stays_near_the_pytorch_loop, data::make(runs), run) {
+  constexpr double tolerance = 2e-2;  // of the first 10 losses; 5e-2 of later ones
+  const Case recorded(files, run);
+  const json description = read_json_file(files / (run + ".json"), ErrorKind::model).at("recorded");
+  const fixtures::TemporaryFolder folder;
+  write_model(folder / "model", recorded, description.at("vocabulary"));
+  write_texts(folder / "train.jsonl", description.at("texts"));
+
+  finetune(finetune_options(description.at("options"), folder.path(), Precision::bf16));
+  use_precision(Precision::fp32, Device{});
+
+  const std::vector<double> losses = logged(folder / "output", "loss"), expected = recorded.values("losses");
+  BOOST_TEST_REQUIRE(losses.size() == expected.size());
+  double largest_difference = 0;
+  for (size_t i = 0; i < losses.size(); ++i) {
+    const double difference = std::abs(losses[i] - expected[i]);
+    BOOST_TEST(difference <= (i < 10 ? tolerance : 2.5 * tolerance));
+    largest_difference = std::max(largest_difference, difference);
+  }
+  BOOST_TEST(largest_difference > 1e-6);  // it is another precision
   check_frozen_weights(folder / "output", folder / "model", recorded);
 }
 

@@ -91,7 +91,7 @@ BOOST_DATA_TEST_CASE(does_not_depend_on_the_batch,
   const Workspace workspace;
   FisherOptions options = tiny_options(workspace, task);
   options.expected = expected;
-  options.precision = DType::float64;
+  options.precision = Precision::fp64;
   const FisherMeasurement whole = measure(options);
   options.batch_size = 1;
   BOOST_TEST(distance(measure(options), whole) <= 1e-10);

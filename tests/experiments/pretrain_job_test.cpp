@@ -177,7 +177,7 @@ BOOST_AUTO_TEST_CASE(an_update_is_a_mean_however_it_is_cut) {
   const PretrainWorkspace workspace;
   PretrainOptions whole = workspace.options("whole"), cut = workspace.options("cut");
   whole.max_steps = cut.max_steps = 3;
-  whole.precision = cut.precision = DType::float64;
+  whole.precision = cut.precision = Precision::fp64;
   whole.per_device_train_batch_size = 8;
   cut.per_device_train_batch_size = 2;
   cut.gradient_accumulation_steps = 4;

@@ -192,7 +192,7 @@ BOOST_AUTO_TEST_CASE(with_every_kind_of_state) {
     options.method.mask = mask;
   });
   check("sgd", [](auto& options) { options.optim = "sgd"; });
-  check("fp64", [](auto& options) { options.precision = DType::float64; });
+  check("fp64", [](auto& options) { options.precision = Precision::fp64; });
   check("best", [](auto& options) {
     options.load_best_model_at_end = true;
     options.early_stopping_patience = 2;

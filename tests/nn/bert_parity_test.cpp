@@ -15,6 +15,7 @@
 #include "autograd/mse_loss.h"
 #include "nn/bert.h"
 #include "nn/checkpoint.h"
+#include "tensor/precision.h"
 #include "tests/nn/oracle.h"
 
 using namespace normtune;
@@ -132,6 +133,36 @@ BOOST_DATA_TEST_CASE(logits_loss_and_every_gradient,
   check_loss(loss, recorded.scalar("loss"), tolerances(dtype));
   loss.backward();
   check_gradients(model.parameters(), recorded, tolerances(dtype));
+}
+
+/// Products of rounded factors: near float32 by the precision of bfloat16, not equal.
+BOOST_DATA_TEST_CASE(logits_loss_and_gradients_in_bf16, data::make(classification_cases), name) {
+  const Tolerances tolerance{.max_abs = 1,
+                             .relative = 2e-2,
+                             .loss = 1e-2,
+                             .gradient = 2e-1,
+                             .key_bias = 1e-1,
+                             .moved = 0,
+                             .training_loss = 0};
+  constexpr double joined_tolerance = 5e-2;
+  const Case recorded(files, name);
+  const Bert model =
+      generated_model(recorded.config, BertHead::classification, use_precision(Precision::bf16, Device{}));
+  const Variable logits = model.classify(recorded.batch(), {});
+  const Variable loss = classification_loss(recorded, logits);
+  loss.backward();
+  use_precision(Precision::fp32, Device{});
+  check_values("logits", logits.tensor(), recorded, tolerance);
+  check_loss(loss, recorded.scalar("loss"), tolerance);
+  check_gradients(model.parameters(), recorded, tolerance);
+  std::vector<double> found, expected;
+  for (const std::string& gradient : recorded.names("grad.")) {
+    const std::vector<double> own = doubles(model.parameters().at(gradient).variable.grad());
+    const std::vector<double> theirs = recorded.values("grad." + gradient);
+    found.insert(found.end(), own.begin(), own.end());
+    expected.insert(expected.end(), theirs.begin(), theirs.end());
+  }
+  BOOST_TEST(relative_l2_error(found, expected) <= joined_tolerance);
 }
 
 BOOST_DATA_TEST_CASE(padding_row_gets_no_gradient, data::make(precisions), precision) {

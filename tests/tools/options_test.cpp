@@ -205,7 +205,6 @@ BOOST_AUTO_TEST_CASE(a_device_or_precision_that_is_not_there_is_refused) {
   refused({"--device", "cuda:123456789012"}, "device cuda:123456: this machine has no such device");
   refused({"--device", "gpu"}, "--device: expected cpu, cuda or cuda:N, found 'gpu'");
   refused({"--device", "cuda:"}, "--device: expected cpu, cuda or cuda:N");
-  refused({"--precision", "bf16"}, "--precision bf16 is not in this build; use fp32 or fp64");
   refused({"--precision", "tf32"}, "--precision tf32 exists on CUDA devices only");
   refused({"--precision", "fp8"}, "the nearest is ");
   refused({"--num_threads", "0"}, "--num_threads: expected an integer of at least 1");

@@ -1,0 +1,21 @@
+#pragma once
+
+#include "tensor/tensor.h"
+
+namespace normtune {
+
+/// How numbers are kept and multiplied.
+///   fp32, fp64  both in that type
+///   bf16        kept in float32: weights, moments, activations, sums. Matrix products round their factors to
+///   bfloat16
+///               (8 bits of significand) and sum in float32; attention is computed in float32.
+enum class Precision { fp32, bf16, fp64 };
+
+/// The name on the command line.
+const char* to_string(Precision precision);
+
+/// Makes a device compute in this precision from now on; returns the type that tensors have then. Throws
+/// Error(usage) if the device lacks it.
+DType use_precision(Precision precision, Device device);
+
+}  // namespace normtune
