@@ -109,7 +109,8 @@ class CudaBackend final : private Foundation, public KernelBackend<StreamLaunche
   }
 
   void set_bf16_products(bool enabled) override {
-    if (enabled) fail(ErrorKind::usage, "products in bfloat16 are not in this build for CUDA devices; use fp32");
+    if (enabled)
+      fail(ErrorKind::usage, "products in bfloat16 are not in this build for CUDA devices; use fp32");
   }
   void batched_matmul(const BatchedMatMul& args) override {
     const int64_t a_rows = args.a.size(1), a_cols = args.a.size(2);

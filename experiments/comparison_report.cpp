@@ -159,7 +159,9 @@ std::string places_of(const ScoreTable& table, int64_t ScoreCell::*count) {
 std::string degenerate_note(const ScoreTable& table) {
   const std::string places = places_of(table, &ScoreCell::degenerate);
   if (places.empty()) return "";
-  return fmt::format("Degenerate runs (one answer for every row of dev, or the score of its most frequent class): {}.", places);
+  return fmt::format(
+      "Degenerate runs (one answer for every row of dev, or the score of its most frequent class): {}.",
+      places);
 }
 
 std::string undefined_note(const ScoreTable& table) {

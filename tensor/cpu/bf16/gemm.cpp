@@ -1,5 +1,8 @@
 #include "tensor/cpu/bf16/gemm.h"
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -104,6 +107,17 @@ Tensor rounded_copy(const float* data, int64_t rows, int64_t columns, int64_t ld
   return copy;
 }
 
+#if defined(__x86_64__)
+/// AMX with bfloat16, and AVX-512 that rounds to it: bits of cpuid's leaf 7.
+bool processor_has_tiles() {
+  constexpr unsigned amx_bf16 = 1U << 22, amx_tile = 1U << 24, avx512_bf16 = 1U << 5;
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  if (!__builtin_cpu_supports("avx512f") || __get_cpuid_count(7, 0, &a, &b, &c, &d) == 0) return false;
+  if ((d & amx_bf16) == 0 || (d & amx_tile) == 0) return false;
+  return __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a & avx512_bf16) != 0;
+}
+#endif
+
 }  // namespace
 
 int64_t packed_elements(int64_t lines, int64_t terms) {
@@ -114,8 +128,7 @@ bool has_tiles() {
 #if defined(__x86_64__)
   // The system hands out the tiles' registers only to processes that ask: ARCH_REQ_XCOMP_PERM,
   // XFEATURE_XTILEDATA.
-  static const bool available = __builtin_cpu_supports("amx-bf16") && __builtin_cpu_supports("avx512bf16") &&
-                                syscall(SYS_arch_prctl, 0x1023, 18) == 0;
+  static const bool available = processor_has_tiles() && syscall(SYS_arch_prctl, 0x1023, 18) == 0;
   return available;
 #else
   return false;
