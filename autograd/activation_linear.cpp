@@ -55,8 +55,9 @@ Variable activation_linear(const Variable& input, Activation kind, const Variabl
   const Tensor activated = Tensor::empty_like(input.tensor());
   input.backend().activation_forward(kind, input.tensor(), activated);
   const Tensor output = Tensor::empty({input.size(0), out_features}, input.dtype(), input.device());
-  input.backend().matmul({.a = activated, .b = weight.tensor(), .transpose_b = true, .c = output});
-  if (bias.defined()) input.backend().add_bias(output, bias.tensor(), output);
+  Backend::MatMul product{.a = activated, .b = weight.tensor(), .transpose_b = true, .c = output};
+  if (bias.defined()) product.bias = bias.tensor();
+  input.backend().matmul(product);
   return record(output, {input, weight, bias}, [&] {
     auto node = std::make_shared<ActivationLinearBackward>(kind);
     if (input.requires_grad() || weight.requires_grad()) node->input = input.tensor();

@@ -1,5 +1,6 @@
 #include "autograd/linear.h"
 
+#include <algorithm>
 #include <optional>
 
 #include "autograd/checks.h"
@@ -8,32 +9,46 @@ namespace normtune {
 
 namespace {
 
-/// The weights as one matrix, if they are adjacent row slices of one storage.
-std::optional<MatrixRef> stacked(const std::vector<Tensor>& weights) {
-  MatrixRef all(weights[0]);
-  for (size_t i = 1; i < weights.size(); ++i) {
-    const Tensor& previous = weights[i - 1];
-    if (weights[i].storage() != previous.storage() ||
-        weights[i].storage_offset() != previous.storage_offset() + previous.numel()) {
+/// The tensors as one matrix [all elements / columns, columns], if they are adjacent parts of one storage.
+std::optional<MatrixRef> stacked(const std::vector<Tensor>& tensors, int64_t columns) {
+  MatrixRef all(tensors[0]);
+  int64_t elements = tensors[0].numel();
+  for (size_t i = 1; i < tensors.size(); ++i) {
+    const Tensor& previous = tensors[i - 1];
+    if (tensors[i].storage() != previous.storage() ||
+        tensors[i].storage_offset() != previous.storage_offset() + previous.numel()) {
       return std::nullopt;
     }
-    all.rows += weights[i].size(0);
+    elements += tensors[i].numel();
   }
+  all.rows = elements / columns;
+  all.cols = all.ld = columns;
   return all;
 }
 
-/// output = input [W_0; W_1; ...]^T
-void multiply_by_weights(const Tensor& input, const std::vector<Tensor>& weights, const Tensor& output) {
-  Backend& backend = input.backend();
-  if (const auto all = stacked(weights)) {
-    backend.matmul({.a = input, .b = *all, .transpose_b = true, .c = output});
-    return;
-  }
+std::optional<MatrixRef> stacked_weights(const std::vector<Tensor>& weights) {
+  return stacked(weights, weights[0].size(1));
+}
+
+/// output = input weight^T + bias.
+void multiply_by_weight(const MatrixRef& weight, const std::optional<MatrixRef>& bias, const Tensor& input,
+                        const MatrixRef& output) {
+  input.backend().matmul({.a = input, .b = weight, .transpose_b = true, .c = output, .bias = bias});
+}
+
+/// output = input [W_0; W_1; ...]^T + [b_0, b_1, ...]
+void multiply_by_weights(const Tensor& input, const std::vector<Tensor>& weights,
+                         const std::vector<Tensor>& biases, const Tensor& output) {
+  const auto all_weights = stacked_weights(weights);
+  const bool no_bias = std::ranges::none_of(biases, &Tensor::defined);
+  const bool all_biases = std::ranges::all_of(biases, &Tensor::defined);
+  const auto all_bias = all_biases ? stacked(biases, output.size(1)) : std::nullopt;
+  if (all_weights && (no_bias || all_bias)) return multiply_by_weight(*all_weights, all_bias, input, output);
   int64_t column = 0;
-  for (const Tensor& weight : weights) {
-    const int64_t end = column + weight.size(0);
-    backend.matmul(
-        {.a = input, .b = weight, .transpose_b = true, .c = MatrixRef(output).columns(column, end)});
+  for (size_t i = 0; i < weights.size(); ++i) {
+    const int64_t end = column + weights[i].size(0);
+    const auto bias = biases[i].defined() ? std::optional<MatrixRef>(biases[i]) : std::nullopt;
+    multiply_by_weight(weights[i], bias, input, MatrixRef(output).columns(column, end));
     column = end;
   }
 }
@@ -77,7 +92,7 @@ class LinearBackward : public Node {
     Backend& backend = grad_output.backend();
     Tensor grad =
         Tensor::empty({grad_output.size(0), weights[0].size(1)}, grad_output.dtype(), grad_output.device());
-    if (const auto all = stacked(weights)) {
+    if (const auto all = stacked_weights(weights)) {
       backend.matmul({.a = grad_output, .b = *all, .c = grad});
       return grad;
     }
@@ -115,23 +130,12 @@ void check_linear(const Variable& input, const std::vector<Variable>& weights,
   }
 }
 
-/// output += [b_0, b_1, ...] in each row; undefined biases are zero.
-void add_biases(const Tensor& output, const std::vector<int64_t>& out_features,
-                const std::vector<Variable>& biases) {
-  int64_t column = 0;
-  for (size_t i = 0; i < biases.size(); ++i) {
-    const MatrixRef columns = MatrixRef(output).columns(column, column + out_features[i]);
-    if (biases[i].defined()) output.backend().add_bias(columns, biases[i].tensor(), columns);
-    column += out_features[i];
-  }
-}
-
 }  // namespace
 
 Variable linear(const Variable& input, const std::vector<Variable>& weights,
                 const std::vector<Variable>& biases) {
   check_linear(input, weights, biases);
-  std::vector<Tensor> weight_tensors;
+  std::vector<Tensor> weight_tensors, bias_tensors;
   std::vector<int64_t> out_features;
   int64_t total_features = 0;
   bool weights_require_grad = false;
@@ -141,9 +145,9 @@ Variable linear(const Variable& input, const std::vector<Variable>& weights,
     total_features += weight.size(0);
     weights_require_grad = weights_require_grad || weight.requires_grad();
   }
+  for (const Variable& bias : biases) bias_tensors.push_back(bias.defined() ? bias.tensor() : Tensor());
   Tensor output = Tensor::empty({input.size(0), total_features}, input.dtype(), input.device());
-  multiply_by_weights(input.tensor(), weight_tensors, output);
-  add_biases(output, out_features, biases);
+  multiply_by_weights(input.tensor(), weight_tensors, bias_tensors, output);
 
   std::vector<Variable> inputs{input};
   inputs.insert(inputs.end(), weights.begin(), weights.end());

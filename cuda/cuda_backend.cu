@@ -104,8 +104,12 @@ class CudaBackend final : private Foundation, public KernelBackend<StreamLaunche
                           .c = {floats(args.c), args.c.ld},
                           .accumulate = args.accumulate};
     if (product.m == 0 || product.n == 0) return;
-    if (product.k > 0) return products_.multiply(product);
-    if (!args.accumulate) clear_matrix(launch_, args.c);
+    if (product.k > 0) {
+      products_.multiply(product);
+    } else if (!args.accumulate) {
+      clear_matrix(launch_, args.c);
+    }
+    if (args.bias) cuda::add_bias(launch_, args.c, *args.bias, args.c);
   }
 
   void set_bf16_products(bool enabled) override {

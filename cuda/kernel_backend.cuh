@@ -47,7 +47,7 @@ class KernelBackend : public Backend {
   void add_scaled(const Tensor& input, double factor, const MatrixRef& output) override {
     cuda::add_scaled(launch_, input, factor, output);
   }
-  void add_bias(const MatrixRef& input, const Tensor& bias, const MatrixRef& output) override {
+  void add_bias(const MatrixRef& input, const MatrixRef& bias, const MatrixRef& output) override {
     cuda::add_bias(launch_, input, bias, output);
   }
   void activation_forward(Activation activation, const Tensor& input, const Tensor& output) override {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -100,8 +101,8 @@ class Backend {
   virtual void scale(const Tensor& input, double factor, const Tensor& output) = 0;
   /// output += factor * input
   virtual void add_scaled(const Tensor& input, double factor, const MatrixRef& output) = 0;
-  /// output[i, :] = input[i, :] + bias; output may be input.
-  virtual void add_bias(const MatrixRef& input, const Tensor& bias, const MatrixRef& output) = 0;
+  /// output[i, :] = input[i, :] + bias, bias [1, columns]; output may be input.
+  virtual void add_bias(const MatrixRef& input, const MatrixRef& bias, const MatrixRef& output) = 0;
   virtual void activation_forward(Activation activation, const Tensor& input, const Tensor& output) = 0;
   /// grad_input = grad_output * activation'(input); grad_input may be grad_output.
   virtual void activation_backward(Activation activation, const Tensor& input, const Tensor& grad_output,
@@ -112,7 +113,8 @@ class Backend {
   // ---- Matrix products and sums
   // ---------------------------------------------------------------------------------
   /// c = op(a) op(b), or c += ... with accumulate; op transposes if asked. After op: a [m, k], b [k, n], c
-  /// [m, n]. The bits of c do not depend on the number of threads.
+  /// [m, n]. A bias [1, n], if there is one, is added to each row at the end, as add_bias() would. The bits of
+  /// c do not depend on the number of threads.
   struct MatMul {
     MatrixRef a;
     bool transpose_a = false;
@@ -120,6 +122,7 @@ class Backend {
     bool transpose_b = false;
     MatrixRef c;
     bool accumulate = false;
+    std::optional<MatrixRef> bias = std::nullopt;
   };
   virtual void matmul(const MatMul& args) = 0;
   /// Whether matmul() of float32 rounds its factors to bfloat16 from now on; sums stay float32. Throws

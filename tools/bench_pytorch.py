@@ -8,7 +8,8 @@ process of its own; its first pass is discarded.
 
 A step is forward, loss, backward, clipping, AdamW, on random tokens. Batches are padded to their longest sequence:
 one batch of `--batch` sequences of `--seq` tokens, or the lengths in `--lengths FILE` (one per line), `--batch` of them
-at a time in file order.
+at a time in file order; `--pad_to N` pads every batch to N instead, as many scripts do. With `--precision bf16`
+forward and loss run under autocast.
 
 Settings: default (eager attention), sdpa (scaled_dot_product_attention), malloc and sdpa-malloc (the same with glibc
 told to keep freed memory: MALLOC_TRIM_THRESHOLD_ and MALLOC_MMAP_THRESHOLD_ of 8 GiB).
@@ -92,10 +93,10 @@ def build_model(shape, method, attention, dropout):
     return prepare(transformers.BertForSequenceClassification(config), method).train()
 
 
-def make_batch(lengths):
+def make_batch(lengths, pad_to):
     import torch
 
-    longest = max(lengths)
+    longest = pad_to or max(lengths)
     ids = torch.randint(1, VOCAB_SIZE, (len(lengths), longest))
     mask = (torch.arange(longest)[None, :] < torch.tensor(lengths)[:, None]).long()
     return {"input_ids": ids * mask, "attention_mask": mask, "token_type_ids": torch.zeros_like(ids),
@@ -110,12 +111,14 @@ def length_batches(args):
     return [lengths[i : i + args.batch] for i in range(0, len(lengths), args.batch)]
 
 
-def timed_step(model, optimizer, parameters, batch):
+def timed_step(model, optimizer, parameters, batch, precision):
     """Seconds of one training step."""
     import torch
 
     begin = time.perf_counter()
-    model(**batch).loss.backward()
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bf16"):
+        loss = model(**batch).loss
+    loss.backward()
     torch.nn.utils.clip_grad_norm_(parameters, 1.0)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
@@ -138,14 +141,14 @@ def measure(args, case):
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=1e-5, weight_decay=0.01)
     all_lengths = length_batches(args)
-    batches = [make_batch(lengths) for lengths in all_lengths]
+    batches = [make_batch(lengths, args.pad_to) for lengths in all_lengths]
 
     passes = []  # seconds of each step
     for _ in range(1 + args.repeats):
-        passes.append([timed_step(model, optimizer, parameters, batch) for batch in batches])
+        passes.append([timed_step(model, optimizer, parameters, batch, args.precision) for batch in batches])
     passes = passes[1:]
     return {**case, "batch": args.batch, "seq": None if args.lengths else args.seq, "lengths": args.lengths,
-            "dropout": args.dropout, "num_threads": args.num_threads, "repeats": args.repeats,
+            "pad_to": args.pad_to, "precision": args.precision, "dropout": args.dropout, "num_threads": args.num_threads, "repeats": args.repeats,
             "trainable_parameters": sum(p.numel() for p in parameters),
             "ms_per_step": statistics.median(sum(passes, [])) * 1e3,
             "tokens_per_second": sum(sum(all_lengths, [])) / statistics.median(map(sum, passes)),
@@ -154,10 +157,9 @@ def measure(args, case):
 
 def run_in_own_process(args, case):
     command = [sys.executable, os.path.abspath(__file__), "--one_case", json.dumps(case)]
-    for option in ("batch", "seq", "repeats", "dropout", "num_threads"):
-        command += [f"--{option}", str(getattr(args, option))]
-    if args.lengths:
-        command += ["--lengths", args.lengths]
+    for option in ("batch", "seq", "lengths", "pad_to", "precision", "repeats", "dropout", "num_threads"):
+        if getattr(args, option) is not None:
+            command += [f"--{option}", str(getattr(args, option))]
     environment = {**os.environ, "OMP_NUM_THREADS": str(args.num_threads), "TOKENIZERS_PARALLELISM": "false",
                    **SETTINGS[case["setting"]][1]}
     result = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
@@ -180,6 +182,8 @@ def add_options(parser):
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--seq", type=int, default=128)
     parser.add_argument("--lengths", help="file of sequence lengths instead of --seq")
+    parser.add_argument("--pad_to", type=int, help="pad every batch to this length, not to its longest sequence")
+    parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16"), help="bf16: autocast")
     parser.add_argument("--repeats", type=int, default=5, help="timed passes over the batches, after one before")
     parser.add_argument("--dropout", type=float, default=0.1)
     parser.add_argument("--num_threads", type=int, default=os.cpu_count())

@@ -2,11 +2,12 @@
 
     python tools/compare_pytorch.py --normtune build/tools/normtune --shapes tiny,minilm --rounds 3
 
-Both programs do the same step: forward with dropout, loss, backward, clipping, AdamW, in float32. They alternate, so
-that a change of the machine's mood meets both; each run is a process of its own, every figure the median over the
-rounds. PyTorch is measured with each of `--settings` (tools/bench_pytorch.py); the table shows the first of them, the
-default, and the fastest. normtune is measured as it is and with `--last_layer_cls_only false`, which does exactly the
-work that PyTorch does. With `--lengths FILE` PyTorch pads each batch to its longest sequence; normtune never pads.
+Both programs do the same step: forward with dropout, loss, backward, clipping, AdamW, in float32 or, with `--precision
+bf16`, with products in bfloat16 (PyTorch: autocast). They alternate, so that a change of the machine's mood meets both;
+each run is a process of its own, every figure the median over the rounds. PyTorch is measured with each of `--settings`
+(tools/bench_pytorch.py); the table shows the first of them, the default, and the fastest. normtune is measured with
+`--last_layer_cls_only false`, which does exactly the work that PyTorch does ("all rows"), and as it is ("[CLS]"). With
+`--lengths FILE` PyTorch pads each batch to its longest sequence, or to `--pad_to`; normtune never pads.
 """
 
 import argparse
@@ -21,12 +22,13 @@ import sys
 
 import bench_pytorch
 
-NORMTUNE_VARIANTS = {"normtune": [], "normtune, all rows": ["--last_layer_cls_only", "false"]}
+NORMTUNE_VARIANTS = {"all rows": ["--last_layer_cls_only", "false"], "[CLS]": []}
 
 
 def run_normtune(args, shape, method, extra):
     command = [args.normtune, "bench", "--json", "--shape", shape, "--method", method, "--batch", str(args.batch),
-               "--num_threads", str(args.num_threads), "--repeats", str(args.repeats), *extra]
+               "--num_threads", str(args.num_threads), "--repeats", str(args.repeats),
+               "--precision", args.precision, *extra]
     command += ["--lengths", args.lengths] if args.lengths else ["--seq", str(args.seq)]
     result = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if result.returncode != 0:
@@ -57,24 +59,27 @@ def table_row(args, shape, method, results):
     settings = args.settings.split(",")
     default = results[settings[0]]
     strongest = min(settings, key=lambda setting: results[setting]["ms_per_step"])
-    ours, all_rows = (results[name] for name in NORMTUNE_VARIANTS)
-    rate = "tokens_per_second"
+    all_rows, cls_rows = (results[name] for name in NORMTUNE_VARIANTS)
 
     def milliseconds(result):
         return f"{result['ms_per_step']:.{0 if result['ms_per_step'] >= 100 else 1}f}"
+
+    def speed(ours, theirs):
+        return f"{ours['tokens_per_second'] / theirs['tokens_per_second']:.2f}"
 
     def peak(result):
         return f"{result['peak_rss_bytes'] / 1e6:.0f}"
 
     return [shape, method, milliseconds(default), f"{milliseconds(results[strongest])} ({strongest})",
-            milliseconds(ours), milliseconds(all_rows), f"{ours[rate] / default[rate]:.2f}",
-            f"{ours[rate] / results[strongest][rate]:.2f}", f"{all_rows[rate] / results[strongest][rate]:.2f}",
-            peak(default), peak(ours), f"{ours['roof_share']:.2f}" if "roof_share" in ours else ""]
+            milliseconds(all_rows), speed(all_rows, default), speed(all_rows, results[strongest]),
+            f"{all_rows['roof_share']:.2f}" if "roof_share" in all_rows else "",
+            milliseconds(cls_rows), speed(cls_rows, results[strongest]),
+            peak(default), peak(all_rows), f"{all_rows['peak_rss_bytes'] / default['peak_rss_bytes']:.2f}"]
 
 
-HEADER = ["shape", "method", "PyTorch default, ms", "PyTorch fastest, ms", "normtune, ms", "all rows, ms",
-          "speed against default", "against fastest", "all rows against fastest", "PyTorch peak, MB",
-          "normtune peak, MB", "share of roof"]
+HEADER = ["shape", "method", "PyTorch default, ms", "PyTorch fastest, ms", "all rows, ms", "against default",
+          "against fastest", "share of roof", "[CLS], ms", "[CLS] against fastest", "PyTorch peak, MB", "our peak, MB",
+          "peak / PyTorch's"]
 
 
 def markdown_table(rows):
@@ -97,12 +102,13 @@ def introduction(args):
     return f"""# Training steps beside PyTorch
 
 {processor()}; PyTorch {torch.__version__}, transformers {transformers.__version__};
-{version.splitlines()[0] if version else "normtune"}. A step is forward with dropout, loss, backward, clipping and AdamW, in
-float32. The programs alternate; every figure is the median over the rounds.
+{version.splitlines()[0] if version else "normtune"}. A step is forward with dropout, loss, backward, clipping and AdamW.
+The programs alternate; every figure is the median over the rounds.
 
-Speed is the ratio of tokens per second (padding does not count); above 1 normtune is faster. "All rows" computes the last
+"Against" is the ratio of tokens per second (padding does not count); above 1 normtune is faster. "All rows" computes the last
 layer for all tokens, as PyTorch does; normtune otherwise computes it for the [CLS] rows alone, with equal results.
-PyTorch's "default" is eager attention; "fastest" is the best of the settings named below (tools/bench_pytorch.py says what
+The share of the roof is that of the products the method needs in what the multiply-add units (in bf16: the tiles) gave in the same
+run, all rows. PyTorch's "default" is eager attention; "fastest" is the best of the settings named below (tools/bench_pytorch.py says what
 they are). Peak memory is that of the whole process; the importing of PyTorch alone takes about 550 MB of it.
 """
 
@@ -111,6 +117,8 @@ def section(args, rows, load):
     """One table with the circumstances of its measurement."""
     batch = f"{args.batch} sequences " + (
         f"with the lengths in {os.path.basename(args.lengths)}" if args.lengths else f"of {args.seq} tokens")
+    batch += {"fp32": ", float32", "bf16": ", bfloat16"}[args.precision]
+    batch += f"; PyTorch pads to {args.pad_to}" if args.pad_to else ""
     command = "python tools/compare_pytorch.py " + " ".join(
         f"--{name} {value}" for name, value in sorted(vars(args).items())
         if value is not None and name not in ("normtune", "output", "append"))

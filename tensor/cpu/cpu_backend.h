@@ -27,7 +27,7 @@ class CpuBackend final : public Backend {
   void multiply(const Tensor& a, const Tensor& b, const Tensor& output) override;
   void scale(const Tensor& input, double factor, const Tensor& output) override;
   void add_scaled(const Tensor& input, double factor, const MatrixRef& output) override;
-  void add_bias(const MatrixRef& input, const Tensor& bias, const MatrixRef& output) override;
+  void add_bias(const MatrixRef& input, const MatrixRef& bias, const MatrixRef& output) override;
   void activation_forward(Activation activation, const Tensor& input, const Tensor& output) override;
   void activation_backward(Activation activation, const Tensor& input, const Tensor& grad_output,
                            const Tensor& grad_input) override;

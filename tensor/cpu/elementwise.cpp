@@ -58,9 +58,9 @@ void CpuBackend::add_scaled(const Tensor& input, double factor, const MatrixRef&
   });
 }
 
-void CpuBackend::add_bias(const MatrixRef& input, const Tensor& bias, const MatrixRef& output) {
+void CpuBackend::add_bias(const MatrixRef& input, const MatrixRef& bias, const MatrixRef& output) {
   dispatch_floating(output.dtype, [&]<typename T>() {
-    const T *from = input.as<T>(), *added = bias.data<T>();
+    const T *from = input.as<T>(), *added = bias.as<T>();
     T* to = output.as<T>();
     const auto& loops = vector::loops<T>();
     parallel_rows(output.rows, output.cols, [&](int64_t row) {

@@ -20,9 +20,9 @@ constexpr int64_t block_k = 384;
 // Rows and columns of c that one thread computes at a time: multiples of the tiles of all instruction sets.
 // Fewer columns where there would not be work for all threads; twice as many where a is transposed, because
 // it is then packed for each block of columns.
-constexpr int64_t block_m = 96, block_n = 512, smallest_block_n = 64;
+constexpr int64_t block_m = 96, block_n = 256, smallest_block_n = 64;
 // The part of b that is packed at a time: at most 12 MB of floats.
-constexpr int64_t group_k = 4 * block_k, group_n = 4 * block_n;
+constexpr int64_t group_k = 4 * block_k, group_n = 8 * block_n;
 // Columns that gemm_in_thread packs at a time.
 constexpr int64_t thread_block_n = 128;
 
@@ -43,6 +43,7 @@ void set_to_zero(const Gemm<T>& args) {
 template <typename T>
 bool is_trivial(const Gemm<T>& args) {
   if (args.k == 0 && !args.accumulate) set_to_zero(args);
+  if (args.k == 0) add_bias(args, 0, args.m, 0, args.n);
   return args.m == 0 || args.n == 0 || args.k == 0;
 }
 
@@ -125,20 +126,31 @@ void multiply_group(const Gemm<T>& args, const PackedGroup<T>& group) {
 #pragma omp parallel for schedule(dynamic) if (tasks > 1)
   for (int64_t task = 0; task < tasks; ++task) {
     const int64_t begin = task % row_blocks * block_m, n_offset = task / row_blocks * columns;
+    const int64_t m = std::min(block_m, args.m - begin), n = std::min(columns, group.n - n_offset);
     for (int64_t k_offset = 0; k_offset < group.k; k_offset += block_k) {
       multiply_block(args,
                      {.begin = begin,
-                      .m = std::min(block_m, args.m - begin),
+                      .m = m,
                       .k_begin = group.k_begin + k_offset,
                       .k = group.k_block(k_offset),
                       .n_begin = group.n_begin + n_offset,
-                      .n = std::min(columns, group.n - n_offset)},
+                      .n = n},
                      group.panels(k_offset, n_offset));
     }
+    if (group.k_begin + group.k == args.k) add_bias(args, begin, m, group.n_begin + n_offset, n);
   }
 }
 
 }  // namespace
+
+template <typename T>
+void add_bias(const Gemm<T>& args, int64_t begin, int64_t m, int64_t n_begin, int64_t n) {
+  if (args.bias == nullptr) return;
+  for (int64_t i = begin; i < begin + m; ++i) {
+    T* row = args.c + i * args.ldc + n_begin;
+    vector::loops<T>().add(row, args.bias + n_begin, row, n);
+  }
+}
 
 template <typename T>
 void gemm(const Gemm<T>& args) {
@@ -176,6 +188,8 @@ void gemm_in_thread(const Gemm<T>& args) {
   }
 }
 
+template void add_bias(const Gemm<float>&, int64_t, int64_t, int64_t, int64_t);
+template void add_bias(const Gemm<double>&, int64_t, int64_t, int64_t, int64_t);
 template void gemm(const Gemm<float>&);
 template void gemm(const Gemm<double>&);
 template void gemm_in_thread(const Gemm<float>&);

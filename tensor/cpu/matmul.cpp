@@ -18,7 +18,8 @@ void CpuBackend::matmul(const MatMul& args) {
                           .transpose_b = args.transpose_b,
                           .c = args.c.as<T>(),
                           .ldc = args.c.ld,
-                          .accumulate = args.accumulate};
+                          .accumulate = args.accumulate,
+                          .bias = args.bias ? args.bias->as<T>() : nullptr};
     if constexpr (std::is_same_v<T, float>) {
       if (bf16_products_) return bf16::gemm(product);
     }

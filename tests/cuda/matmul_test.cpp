@@ -15,13 +15,15 @@ BOOST_AUTO_TEST_CASE(products_of_slices) {
   for_generated_cases("matmul", is_emulated() ? 60 : 600, [](CaseRandom& random, const CheckCase& check) {
     const int64_t m = random.size(130), n = random.size(130),
                   k = random.integer(0, 20) == 0 ? 0 : random.size(260);
-    const bool transpose_a = random.coin(), transpose_b = random.coin(), accumulate = random.coin();
+    const bool transpose_a = random.coin(), transpose_b = random.coin(), accumulate = random.coin(),
+               with_bias = random.coin();
     const int64_t offset = random.integer(0, 3), rest = random.integer(0, 3);
     const auto wide = [&](int64_t rows, int64_t columns) {
       return random.floats({rows + 1, offset + columns + rest});
     };
     const int64_t a_columns = transpose_a ? m : k, b_columns = transpose_b ? k : n;
-    check({wide(transpose_a ? k : m, a_columns), wide(transpose_b ? n : k, b_columns), wide(m, n)},
+    check({wide(transpose_a ? k : m, a_columns), wide(transpose_b ? n : k, b_columns), wide(m, n),
+           random.floats({n})},
           [=](Inputs in) {
             const auto part = [offset](const Tensor& tensor, int64_t columns) {
               return MatrixRef(without_first_row(tensor)).columns(offset, offset + columns);
@@ -32,7 +34,8 @@ BOOST_AUTO_TEST_CASE(products_of_slices) {
                                     .b = part(in[1], b_columns),
                                     .transpose_b = transpose_b,
                                     .c = part(output, n),
-                                    .accumulate = accumulate});
+                                    .accumulate = accumulate,
+                                    .bias = with_bias ? std::optional<MatrixRef>(in[3]) : std::nullopt});
             return std::vector<Tensor>{output};
           });
   });

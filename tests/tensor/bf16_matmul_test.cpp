@@ -58,12 +58,13 @@ Gemm<float> product_of(const Case& size, const Tensor& a, bool transpose_a, cons
           .accumulate = accumulate};
 }
 
-/// c + op(a) op(b) of rounded factors, by three loops in double.
+/// c + op(a) op(b) + bias of rounded factors, by three loops in double.
 std::vector<double> reference(const Gemm<float>& args) {
   std::vector<double> result;
   for (int64_t i = 0; i < args.m; ++i) {
     for (int64_t j = 0; j < args.n; ++j) {
       double sum = args.accumulate ? args.c[i * args.ldc + j] : 0;
+      if (args.bias != nullptr) sum += args.bias[j];
       for (int64_t l = 0; l < args.k; ++l) {
         sum += rounded(args.a[args.transpose_a ? l * args.lda + i : i * args.lda + l]) *
                rounded(args.b[args.transpose_b ? j * args.ldb + l : l * args.ldb + j]);
@@ -79,7 +80,7 @@ std::vector<double> reference(const Gemm<float>& args) {
 BOOST_AUTO_TEST_CASE(equals_three_loops_over_rounded_factors) {
   for (const auto& [name, multiply] : products) {
     for (const Case& size : cases) {
-      for (int orientation = 0; orientation < 8; ++orientation) {
+      for (int orientation = 0; orientation < 16; ++orientation) {
         const bool transpose_a = orientation & 1, transpose_b = orientation & 2, accumulate = orientation & 4;
         BOOST_TEST_CONTEXT(name << ": " << size.m << " x " << size.n << " x " << size.k << ", "
                                 << orientation) {
@@ -87,7 +88,9 @@ BOOST_AUTO_TEST_CASE(equals_three_loops_over_rounded_factors) {
           const Tensor a = random_tensor(shape_of(transpose_a, size.m, size.k), DType::float32, 1, 1);
           const Tensor b = random_tensor(shape_of(transpose_b, size.k, size.n), DType::float32, 2, 1);
           const Tensor c = random_tensor({size.m, size.n}, DType::float32, 3, 1);
-          const Gemm<float> args = product_of(size, a, transpose_a, b, transpose_b, c, accumulate);
+          const Tensor bias = random_tensor({size.n}, DType::float32, 4, 1);
+          Gemm<float> args = product_of(size, a, transpose_a, b, transpose_b, c, accumulate);
+          if (orientation & 8) args.bias = bias.data<float>();
           const std::vector<double> expected = reference(args);
           multiply(args);
           BOOST_CHECK(largest_error(values_of(c), expected) <= 4e-7 * static_cast<double>(size.k + 10));

@@ -11,7 +11,7 @@ struct Case {
   int64_t m, n, k;
 };
 
-/// Primes, ones and zeros; sizes around the tiles (12 x 32), the blocks (96 rows, 384 terms, 512 columns) and
+/// Primes, ones and zeros; sizes around the tiles (12 x 32), the blocks (96 rows, 384 terms, 256 columns) and
 /// the groups (1,536 terms, 2,048 columns).
 constexpr Case cases[] = {{1, 1, 1},      {1, 1, 800},  {5, 1, 7},    {1, 9, 7},
                           {12, 32, 3},    {13, 33, 17}, {31, 37, 41}, {97, 5, 385},
@@ -83,6 +83,28 @@ BOOST_AUTO_TEST_CASE(equals_three_loops) {
         }
       }
     });
+  });
+}
+
+BOOST_AUTO_TEST_CASE(a_bias_is_added_as_by_add_bias) {
+  for_each_setting([](DType dtype) {
+    for (const auto& [m, n, k] : cases) {
+      for (const bool accumulate : {false, true}) {
+        BOOST_TEST_CONTEXT(m << " x " << n << " x " << k << (accumulate ? ", accumulating" : "")) {
+          const Tensor a = random_tensor({m, k}, dtype, 1, 1), b = random_tensor({n, k}, dtype, 2, 1);
+          const Tensor bias = random_tensor({n}, dtype, 3, 1);
+          const Tensor two_steps = random_tensor({m, n}, dtype, 4, 1), one_step = two_steps.clone();
+          Backend::MatMul args{
+              .a = a, .b = b, .transpose_b = true, .c = two_steps, .accumulate = accumulate};
+          cpu().matmul(args);
+          cpu().add_bias(two_steps, bias, two_steps);
+          args.c = one_step;
+          args.bias = bias;
+          cpu().matmul(args);
+          BOOST_TEST(equal_bits(one_step, two_steps));
+        }
+      }
+    }
   });
 }
 

@@ -61,16 +61,18 @@ void multiply_blocks(const Gemm<float>& args, const Packed& a, const Packed& b) 
 #pragma omp parallel for schedule(dynamic) if (blocks > 1)
   for (int64_t block = 0; block < blocks; ++block) {
     const int64_t i = block % row_blocks * block_m, j = block / row_blocks * block_n;
+    const int64_t m = std::min(block_m, args.m - i), n = std::min(block_n, args.n - j);
     for (int64_t term = 0; term < args.k; term += block_k) {
       multiply({.a = a.at(i, term),
                 .b = b.at(j, term),
-                .m = std::min(block_m, args.m - i),
-                .n = std::min(block_n, args.n - j),
+                .m = m,
+                .n = n,
                 .terms = a.terms_of_block(term),
                 .c = args.c + i * args.ldc + j,
                 .ldc = args.ldc,
                 .accumulate = args.accumulate || term > 0});
     }
+    add_bias(args, i, m, j, n);
   }
 }
 
