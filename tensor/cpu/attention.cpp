@@ -173,8 +173,7 @@ void backward_pair(const Backend::AttentionBackward& args, const Pair& pair, T* 
         *kept = dropped.data + i * num_keys;
       loops.exp_shifted(p, factor, log_sum_exp[(begin + i) * args.num_heads + pair.head], p, num_keys);
       if (mask.active()) {
-        loops.dropout(p, mask.row(begin + i, pair.head), kept, num_keys);
-        loops.dropout(dp, mask.row(begin + i, pair.head), dp, num_keys);
+        loops.dropout_both(p, dp, mask.row(begin + i, pair.head), kept, dp, num_keys);
       }
       loops.softmax_backward(p, dp, factor, dp, num_keys);
     }

@@ -66,16 +66,30 @@ NORMTUNE_INLINE void keep_or_zero(const T* input, const uint32_t* words, uint32_
   for (int64_t i = 0; i < n; ++i) output[i] = words[i] >= threshold ? input[i] * scale : T(0);
 }
 
-template <typename T>
-void dropout(const T* input, const DropoutRow& mask, T* output, int64_t n) {
-  const T scale = static_cast<T>(mask.scale);
+/// Calls keep(begin, words, count) for each philox_channels of a row.
+template <typename Keep>
+NORMTUNE_INLINE void for_each_words(const DropoutRow& mask, int64_t n, const Keep& keep) {
   uint32_t words[philox_channels];
   for (int64_t begin = 0; begin < n; begin += philox_channels) {
     philox_words(mask, static_cast<uint32_t>(begin / 4), words);
-    if (n - begin >= philox_channels) {
-      keep_or_zero(input + begin, words, mask.threshold, scale, output + begin, philox_channels);
-    } else {
-      keep_or_zero(input + begin, words, mask.threshold, scale, output + begin, n - begin);
-    }
+    keep(begin, words, n - begin < philox_channels ? n - begin : philox_channels);
   }
+}
+
+template <typename T>
+void dropout(const T* input, const DropoutRow& mask, T* output, int64_t n) {
+  const T scale = static_cast<T>(mask.scale);
+  for_each_words(mask, n, [&](int64_t begin, const uint32_t* words, int64_t count) {
+    keep_or_zero(input + begin, words, mask.threshold, scale, output + begin, count);
+  });
+}
+
+template <typename T>
+void dropout_both(const T* first, const T* second, const DropoutRow& mask, T* first_output, T* second_output,
+                  int64_t n) {
+  const T scale = static_cast<T>(mask.scale);
+  for_each_words(mask, n, [&](int64_t begin, const uint32_t* words, int64_t count) {
+    keep_or_zero(first + begin, words, mask.threshold, scale, first_output + begin, count);
+    keep_or_zero(second + begin, words, mask.threshold, scale, second_output + begin, count);
+  });
 }

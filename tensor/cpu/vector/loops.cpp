@@ -60,6 +60,7 @@ constexpr Loops<T> make_table() {
   table.activation_backward[3] = activation_backward<Tanh, T>;
   table.activation_backward[4] = activation_backward<Silu, T>;
   table.dropout = dropout<T>;
+  table.dropout_both = dropout_both<T>;
   table.softmax = softmax<T>;
   table.exp_shifted = exp_shifted<T>;
   table.softmax_backward = softmax_backward<T>;

@@ -52,6 +52,9 @@ struct Loops {
                                                int64_t n);
 
   void (*dropout)(const T* input, const DropoutRow& mask, T* output, int64_t n);  // channels [0, n) of a row
+  /// Of two arrays with one mask, which is the larger part of the work.
+  void (*dropout_both)(const T* first, const T* second, const DropoutRow& mask, T* first_output,
+                       T* second_output, int64_t n);
 
   /// output = softmax(factor * input)
   LogSumExp (*softmax)(const T* input, T factor, T* output, int64_t n);
