@@ -61,7 +61,8 @@ void add_scaled(const Launcher& launch, const Tensor& input, double factor, cons
 }
 
 template <typename Launcher>
-void add_bias(const Launcher& launch, const MatrixRef& input, const MatrixRef& bias, const MatrixRef& output) {
+void add_bias(const Launcher& launch, const MatrixRef& input, const MatrixRef& bias,
+              const MatrixRef& output) {
   const float *from = floats(input), *added = floats(bias);
   float* to = floats(output);
   const int64_t input_ld = input.ld, output_ld = output.ld;

@@ -113,8 +113,8 @@ class Backend {
   // ---- Matrix products and sums
   // ---------------------------------------------------------------------------------
   /// c = op(a) op(b), or c += ... with accumulate; op transposes if asked. After op: a [m, k], b [k, n], c
-  /// [m, n]. A bias [1, n], if there is one, is added to each row at the end, as add_bias() would. The bits of
-  /// c do not depend on the number of threads.
+  /// [m, n]. A bias [1, n], if there is one, is added to each row at the end, as add_bias() would. The bits
+  /// of c do not depend on the number of threads.
   struct MatMul {
     MatrixRef a;
     bool transpose_a = false;

@@ -4,8 +4,8 @@
 
 namespace normtune {
 
-/// c = op(a) op(b), or c += op(a) op(b), and then c += bias in each row if there is one, for row-major matrices with row distances lda, ldb, ldc. After op: a
-/// [m, k], b [k, n], c [m, n].
+/// c = op(a) op(b), or c += op(a) op(b), and then c += bias in each row if there is one, for row-major
+/// matrices with row distances lda, ldb, ldc. After op: a [m, k], b [k, n], c [m, n].
 template <typename T>
 struct Gemm {
   int64_t m, n, k;

@@ -4,7 +4,6 @@
 #include <chrono>
 
 #include "tensor/cpu/bf16/gemm.h"
-#include "tensor/cpu/bf16/tiles.h"
 #include "tensor/cpu/cpu_backend.h"
 #include "tensor/cpu/parallel.h"
 #include "tensor/cpu/vector/dispatch.h"
@@ -56,11 +55,13 @@ double copy_gbs() {
 }  // namespace
 
 MachineRoof CpuBackend::measure_roof(DType dtype) {
-  const bool in_tiles = dtype == DType::float32 && bf16_products_ && bf16::has_tiles();
-  const double gflops =
-      in_tiles ? best_gflops(bf16::multiply_adds, 500'000) : dispatch_floating(dtype, []<typename T>() {
-        return best_gflops(vector::loops<T>().multiply_adds, 5'000'000);
-      });
+  const bf16::Instructions* bf16_instructions =
+      dtype == DType::float32 && bf16_products_ ? bf16::fastest_instructions() : nullptr;
+  const double gflops = bf16_instructions != nullptr
+                            ? best_gflops(bf16_instructions->multiply_adds, 500'000)
+                            : dispatch_floating(dtype, []<typename T>() {
+                                return best_gflops(vector::loops<T>().multiply_adds, 5'000'000);
+                              });
   return {.gflops = gflops, .gbs = copy_gbs()};
 }
 

@@ -17,9 +17,15 @@ struct NamedProduct {
   Product multiply;
 };
 
-/// On machines with AMX two ways, on others one.
-constexpr NamedProduct products[] = {{"as the machine can", bf16::gemm},
-                                     {"without tiles", bf16::gemm_of_rounded}};
+/// All ways that this machine has.
+std::vector<NamedProduct> ways() {
+  std::vector<NamedProduct> products = {{"by the fastest instructions", bf16::gemm},
+                                        {"of rounded factors", bf16::gemm_of_rounded}};
+  if (bf16::has_pairs()) {
+    products.push_back({"by pairs", [](const Gemm<float>& args) { bf16::gemm_with(bf16::pairs, args); }});
+  }
+  return products;
+}
 
 struct Case {
   int64_t m, n, k;
@@ -78,7 +84,7 @@ std::vector<double> reference(const Gemm<float>& args) {
 }  // namespace
 
 BOOST_AUTO_TEST_CASE(equals_three_loops_over_rounded_factors) {
-  for (const auto& [name, multiply] : products) {
+  for (const auto& [name, multiply] : ways()) {
     for (const Case& size : cases) {
       for (int orientation = 0; orientation < 16; ++orientation) {
         const bool transpose_a = orientation & 1, transpose_b = orientation & 2, accumulate = orientation & 4;
@@ -106,7 +112,7 @@ BOOST_AUTO_TEST_CASE(rounds_to_nearest_and_ties_to_even) {
                                      0x1.FFp127F};
   const std::vector<double> expected = {1, 1 + 0x1p-6, 1 + 0x1p-7, -1, INFINITY};
   const Tensor a = Tensor::from_values({5, 1}, inputs), one = Tensor::full({1, 1}, 1, DType::float32);
-  for (const auto& [name, multiply] : products) {
+  for (const auto& [name, multiply] : ways()) {
     const Tensor c = Tensor::empty({5, 1}, DType::float32);
     multiply(product_of({5, 1, 1}, a, false, one, false, c, false));
     BOOST_TEST(values_of(c) == expected, name);
@@ -115,7 +121,7 @@ BOOST_AUTO_TEST_CASE(rounds_to_nearest_and_ties_to_even) {
 
 BOOST_AUTO_TEST_CASE(nan_goes_through) {
   const Tensor a = Tensor::full({3, 40}, NAN, DType::float32), b = Tensor::full({40, 2}, 1, DType::float32);
-  for (const auto& [name, multiply] : products) {
+  for (const auto& [name, multiply] : ways()) {
     const Tensor c = Tensor::full({3, 2}, 0, DType::float32);
     multiply(product_of({3, 2, 40}, a, false, b, false, c, false));
     for (const double value : values_of(c)) BOOST_TEST(std::isnan(value), name);
@@ -125,15 +131,17 @@ BOOST_AUTO_TEST_CASE(nan_goes_through) {
 BOOST_AUTO_TEST_CASE(any_threads_and_any_other_rows_give_equal_bits) {
   const Tensor a = random_tensor({301, 1100}, DType::float32, 1),
                b = random_tensor({290, 1100}, DType::float32, 2);
-  const auto product = [&](const Tensor& rows) {
-    const Tensor c = Tensor::empty({rows.size(0), 290}, DType::float32);
-    bf16::gemm(product_of({rows.size(0), 290, 1100}, rows, false, b, true, c, false));
-    return c;
-  };
-  check_bits_for_any_threads("bf16 product", [&] { return std::vector<Tensor>{product(a)}; });
-  const Tensor whole = product(a);
-  for (const auto& [begin, end] : {std::pair{0, 1}, {5, 38}, {100, 301}}) {
-    BOOST_TEST(equal_bits(product(a.slice(begin, end)), whole.slice(begin, end)));
+  for (const auto& [name, multiply] : ways()) {
+    const auto product = [&, multiply = multiply](const Tensor& rows) {
+      const Tensor c = Tensor::empty({rows.size(0), 290}, DType::float32);
+      multiply(product_of({rows.size(0), 290, 1100}, rows, false, b, true, c, false));
+      return c;
+    };
+    check_bits_for_any_threads(name, [&] { return std::vector<Tensor>{product(a)}; });
+    const Tensor whole = product(a);
+    for (const auto& [begin, end] : {std::pair{0, 1}, {5, 38}, {100, 301}}) {
+      BOOST_TEST(equal_bits(product(a.slice(begin, end)), whole.slice(begin, end)), name);
+    }
   }
 }
 

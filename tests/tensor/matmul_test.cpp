@@ -94,8 +94,7 @@ BOOST_AUTO_TEST_CASE(a_bias_is_added_as_by_add_bias) {
           const Tensor a = random_tensor({m, k}, dtype, 1, 1), b = random_tensor({n, k}, dtype, 2, 1);
           const Tensor bias = random_tensor({n}, dtype, 3, 1);
           const Tensor two_steps = random_tensor({m, n}, dtype, 4, 1), one_step = two_steps.clone();
-          Backend::MatMul args{
-              .a = a, .b = b, .transpose_b = true, .c = two_steps, .accumulate = accumulate};
+          Backend::MatMul args{.a = a, .b = b, .transpose_b = true, .c = two_steps, .accumulate = accumulate};
           cpu().matmul(args);
           cpu().add_bias(two_steps, bias, two_steps);
           args.c = one_step;

@@ -9,7 +9,6 @@
 #include <algorithm>
 #include <bit>
 
-#include "tensor/cpu/bf16/tiles.h"
 #include "tensor/cpu/parallel.h"
 
 namespace normtune::bf16 {
@@ -56,41 +55,25 @@ void pack_all(const Lines& source, const Packed& packed, const Pack& pack) {
   });
 }
 
-void multiply_blocks(const Gemm<float>& args, const Packed& a, const Packed& b) {
+void multiply_blocks(const Instructions& instructions, const Gemm<float>& args, const Packed& a,
+                     const Packed& b) {
   const int64_t row_blocks = divide_up(args.m, block_m), blocks = row_blocks * divide_up(args.n, block_n);
 #pragma omp parallel for schedule(dynamic) if (blocks > 1)
   for (int64_t block = 0; block < blocks; ++block) {
     const int64_t i = block % row_blocks * block_m, j = block / row_blocks * block_n;
     const int64_t m = std::min(block_m, args.m - i), n = std::min(block_n, args.n - j);
     for (int64_t term = 0; term < args.k; term += block_k) {
-      multiply({.a = a.at(i, term),
-                .b = b.at(j, term),
-                .m = m,
-                .n = n,
-                .terms = a.terms_of_block(term),
-                .c = args.c + i * args.ldc + j,
-                .ldc = args.ldc,
-                .accumulate = args.accumulate || term > 0});
+      instructions.multiply({.a = a.at(i, term),
+                             .b = b.at(j, term),
+                             .m = m,
+                             .n = n,
+                             .terms = a.terms_of_block(term),
+                             .c = args.c + i * args.ldc + j,
+                             .ldc = args.ldc,
+                             .accumulate = args.accumulate || term > 0});
     }
     add_bias(args, i, m, j, n);
   }
-}
-
-void gemm_of_tiles(const Gemm<float>& args) {
-  const Packed a(args.m, args.k), b(args.n, args.k);
-  pack_all({.data = args.a,
-            .line_step = args.transpose_a ? 1 : args.lda,
-            .term_step = args.transpose_a ? args.lda : 1,
-            .lines = args.m,
-            .terms = args.k},
-           a, pack_a);
-  pack_all({.data = args.b,
-            .line_step = args.transpose_b ? args.ldb : 1,
-            .term_step = args.transpose_b ? 1 : args.ldb,
-            .lines = args.n,
-            .terms = args.k},
-           b, pack_b);
-  multiply_blocks(args, a, b);
 }
 
 /// To nearest, ties to even. NaN stays NaN.
@@ -110,13 +93,19 @@ Tensor rounded_copy(const float* data, int64_t rows, int64_t columns, int64_t ld
 }
 
 #if defined(__x86_64__)
-/// AMX with bfloat16, and AVX-512 that rounds to it: bits of cpuid's leaf 7.
+/// Bits of cpuid's leaf 7.
 bool processor_has_tiles() {
-  constexpr unsigned amx_bf16 = 1U << 22, amx_tile = 1U << 24, avx512_bf16 = 1U << 5;
+  constexpr unsigned amx_bf16 = 1U << 22, amx_tile = 1U << 24;
   unsigned a = 0, b = 0, c = 0, d = 0;
-  if (!__builtin_cpu_supports("avx512f") || __get_cpuid_count(7, 0, &a, &b, &c, &d) == 0) return false;
-  if ((d & amx_bf16) == 0 || (d & amx_tile) == 0) return false;
-  return __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a & avx512_bf16) != 0;
+  return __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d & amx_bf16) != 0 && (d & amx_tile) != 0;
+}
+
+bool processor_has_pairs() {
+  constexpr unsigned avx512_bf16 = 1U << 5;
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+         __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+         __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a & avx512_bf16) != 0;
 }
 #endif
 
@@ -130,11 +119,43 @@ bool has_tiles() {
 #if defined(__x86_64__)
   // The system hands out the tiles' registers only to processes that ask: ARCH_REQ_XCOMP_PERM,
   // XFEATURE_XTILEDATA.
-  static const bool available = processor_has_tiles() && syscall(SYS_arch_prctl, 0x1023, 18) == 0;
+  static const bool available = tiles.multiply != nullptr && has_pairs() && processor_has_tiles() &&
+                                syscall(SYS_arch_prctl, 0x1023, 18) == 0;
   return available;
 #else
   return false;
 #endif
+}
+
+bool has_pairs() {
+#if defined(__x86_64__)
+  static const bool available = pairs.multiply != nullptr && processor_has_pairs();
+  return available;
+#else
+  return false;
+#endif
+}
+
+const Instructions* fastest_instructions() {
+  if (has_tiles()) return &tiles;
+  return has_pairs() ? &pairs : nullptr;
+}
+
+void gemm_with(const Instructions& instructions, const Gemm<float>& args) {
+  const Packed a(args.m, args.k), b(args.n, args.k);
+  pack_all({.data = args.a,
+            .line_step = args.transpose_a ? 1 : args.lda,
+            .term_step = args.transpose_a ? args.lda : 1,
+            .lines = args.m,
+            .terms = args.k},
+           a, pack_a);
+  pack_all({.data = args.b,
+            .line_step = args.transpose_b ? args.ldb : 1,
+            .term_step = args.transpose_b ? 1 : args.ldb,
+            .lines = args.n,
+            .terms = args.k},
+           b, pack_b);
+  multiply_blocks(instructions, args, a, b);
 }
 
 void gemm_of_rounded(const Gemm<float>& args) {
@@ -152,8 +173,9 @@ void gemm_of_rounded(const Gemm<float>& args) {
 
 void gemm(const Gemm<float>& args) {
   const bool trivial = args.m == 0 || args.n == 0 || args.k == 0;
-  if (has_tiles() && !trivial) {
-    gemm_of_tiles(args);
+  const Instructions* instructions = fastest_instructions();
+  if (instructions != nullptr && !trivial) {
+    gemm_with(*instructions, args);
   } else {
     gemm_of_rounded(args);
   }

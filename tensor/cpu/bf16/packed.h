@@ -2,9 +2,9 @@
 
 #include <cstdint>
 
-/// The tiles of matrix products in bfloat16 (8 bits of significand, the exponent of float32): what a
-/// processor with AMX multiplies at once. A tile of a factor holds 16 lines (rows of a, columns of b) of 32
-/// terms; a tile of c 16 x 16 float32.
+/// Matrix products in bfloat16 (8 bits of significand, the exponent of float32) by processors that have
+/// instructions for them. Factors are packed in tiles, what AMX multiplies at once: 16 lines (rows of a,
+/// columns of b) of 32 terms; a tile of c is 16 x 16 float32.
 namespace normtune::bf16 {
 
 constexpr int64_t tile_lines = 16, tile_terms = 32, tile_elements = tile_lines * tile_terms;
@@ -38,9 +38,14 @@ struct Product {
   int64_t ldc;
   bool accumulate;
 };
-void multiply(const Product& args);
 
-/// Multiply-adds on tiles that are loaded already; returns their number of floating-point operations.
-double multiply_adds(int64_t iterations);
+/// The instructions of one kind of processor.
+struct Instructions {
+  void (*multiply)(const Product& args);
+  /// Multiply-adds on factors that are loaded already; returns their number of floating-point operations.
+  double (*multiply_adds)(int64_t iterations);
+};
+extern const Instructions tiles;  ///< AMX: a tile times a tile
+extern const Instructions pairs;  ///< AVX-512 with bfloat16: the sum of two products in each of 16 elements
 
 }  // namespace normtune::bf16

@@ -1,0 +1,106 @@
+// Compiled for processors with AVX-512 and bfloat16. Includes no header with inline functions
+// (tensor/cpu/vector/loops.cpp says why).
+#include "tensor/cpu/bf16/packed.h"
+
+#if defined(__AVX512BF16__)
+#include <immintrin.h>
+
+namespace normtune::bf16 {
+namespace {
+
+/// A tile's 16 rows of 16 pairs of terms.
+struct Pairs {
+  __m512i rows[tile_lines];
+};
+
+/// The first `count` of 16 floats; zeros behind them.
+__m512 load(const float* data, int64_t count) {
+  if (count >= 16) return _mm512_loadu_ps(data);
+  const auto mask = static_cast<__mmask16>((1U << (count < 0 ? 0 : count)) - 1);
+  return _mm512_maskz_loadu_ps(mask, data);
+}
+
+/// Row i holds the pairs of line i: its terms are contiguous.
+Pairs pairs_by_line(const float* data, int64_t line_step, int64_t lines, int64_t terms) {
+  Pairs pairs;
+  for (int64_t i = 0; i < tile_lines; ++i) {
+    if (i >= lines) {
+      pairs.rows[i] = _mm512_setzero_si512();
+      continue;
+    }
+    const float* line = data + i * line_step;
+    pairs.rows[i] = (__m512i)_mm512_cvtne2ps_pbh(load(line + 16, terms - 16), load(line, terms));
+  }
+  return pairs;
+}
+
+/// Row p holds the pair p of all lines: what is contiguous is the lines.
+Pairs pairs_by_term(const float* data, int64_t term_step, int64_t lines, int64_t terms) {
+  Pairs pairs;
+  for (int64_t p = 0; p < tile_lines; ++p) {
+    const float* even = data + 2 * p * term_step;
+    const __m512 first = load(even, 2 * p < terms ? lines : 0);
+    const __m512 second = load(even + term_step, 2 * p + 1 < terms ? lines : 0);
+    const __m512i low = _mm512_maskz_cvtepu16_epi32(0xFFFF, (__m256i)_mm512_cvtneps_pbh(first));
+    const __m512i high = _mm512_maskz_cvtepu16_epi32(0xFFFF, (__m256i)_mm512_cvtneps_pbh(second));
+    pairs.rows[p] = _mm512_or_si512(low, _mm512_slli_epi32(high, 16));
+  }
+  return pairs;
+}
+
+/// Transposes the 16 x 16 pairs: in step s, rows that are s apart swap the blocks of s columns off the
+/// diagonal.
+void transpose(Pairs& pairs) {
+  const __m512i column = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+  for (int step = 1; step < 16; step *= 2) {
+    const __m512i steps = _mm512_set1_epi32(step);
+    const __mmask16 upper_half = _mm512_test_epi32_mask(column, steps);
+    const __m512i other_row = _mm512_add_epi32(column, _mm512_set1_epi32(16));
+    const __m512i upper = _mm512_mask_sub_epi32(column, upper_half, other_row, steps);
+    const __m512i lower = _mm512_mask_mov_epi32(_mm512_add_epi32(column, steps), upper_half, other_row);
+    for (int i = 0; i < 16; ++i) {
+      if ((i & step) != 0) continue;
+      const __m512i a = pairs.rows[i], b = pairs.rows[i + step];
+      pairs.rows[i] = _mm512_permutex2var_epi32(a, upper, b);
+      pairs.rows[i + step] = _mm512_permutex2var_epi32(a, lower, b);
+    }
+  }
+}
+
+template <bool pairs_below_each_other>
+void pack(const Lines& args, uint16_t* packed) {
+  for (int64_t group = 0; group < args.lines; group += group_lines) {
+    for (int64_t term = 0; term < args.terms; term += tile_terms) {
+      for (int64_t line = group; line < group + group_lines; line += tile_lines, packed += tile_elements) {
+        const float* data = args.data + line * args.line_step + term * args.term_step;
+        const int64_t lines = args.lines - line, terms = args.terms - term;
+        const bool by_line = args.term_step == 1;
+        Pairs pairs = by_line ? pairs_by_line(data, args.line_step, lines, terms)
+                              : pairs_by_term(data, args.term_step, lines < 0 ? 0 : lines, terms);
+        if (by_line == pairs_below_each_other) transpose(pairs);
+        for (int64_t i = 0; i < tile_lines; ++i) _mm512_store_si512(packed + i * tile_terms, pairs.rows[i]);
+      }
+    }
+  }
+}
+
+}  // namespace
+
+void pack_a(const Lines& rows, uint16_t* packed) {
+  pack<false>(rows, packed);
+}
+
+void pack_b(const Lines& columns, uint16_t* packed) {
+  pack<true>(columns, packed);
+}
+
+}  // namespace normtune::bf16
+
+#else
+
+namespace normtune::bf16 {
+void pack_a(const Lines&, uint16_t*) {}
+void pack_b(const Lines&, uint16_t*) {}
+}  // namespace normtune::bf16
+
+#endif
