@@ -102,9 +102,12 @@ class CudaBackend final : private Foundation, public KernelBackend<StreamLaunche
                           .a = {floats(args.a), args.a.ld, args.transpose_a},
                           .b = {floats(args.b), args.b.ld, args.transpose_b},
                           .c = {floats(args.c), args.c.ld},
-                          .accumulate = args.accumulate};
+                          .accumulate = args.accumulate,
+                          .precision = product_precision_};
     if (product.m == 0 || product.n == 0) return;
-    if (product.k > 0) {
+    if (product.k > 0 && product_precision_ == ProductPrecision::bf16) {
+      multiply_rounded(product, args);
+    } else if (product.k > 0) {
       products_.multiply(product);
     } else if (!args.accumulate) {
       clear_matrix(launch_, args.c);
@@ -112,10 +115,7 @@ class CudaBackend final : private Foundation, public KernelBackend<StreamLaunche
     if (args.bias) cuda::add_bias(launch_, args.c, *args.bias, args.c);
   }
 
-  void set_bf16_products(bool enabled) override {
-    if (enabled)
-      fail(ErrorKind::usage, "products in bfloat16 are not in this build for CUDA devices; use fp32");
-  }
+  void set_product_precision(ProductPrecision precision) override { product_precision_ = precision; }
   void batched_matmul(const BatchedMatMul& args) override {
     const int64_t a_rows = args.a.size(1), a_cols = args.a.size(2);
     const int64_t b_rows = args.b.size(1), b_cols = args.b.size(2), m = args.c.size(1), n = args.c.size(2);
@@ -139,6 +139,15 @@ class CudaBackend final : private Foundation, public KernelBackend<StreamLaunche
     check_cuda(cudaMemcpyAsync(destination, source, bytes, kind, stream_.use()), "cudaMemcpyAsync");
   }
 
+  void multiply_rounded(Product product, const MatMul& args) {
+    const RoundedMatrix a = round_to_bfloat16(launch_, args.a), b = round_to_bfloat16(launch_, args.b);
+    product.a.data = a.data();
+    product.a.ld = a.ld;
+    product.b.data = b.data();
+    product.b.ld = b.ld;
+    products_.multiply(product);
+  }
+
   template <typename Work>
   double best_seconds(const Work& work) {
     work();  // the first time pays for what is made once
@@ -152,6 +161,7 @@ class CudaBackend final : private Foundation, public KernelBackend<StreamLaunche
   }
 
   MatrixProducts products_;
+  ProductPrecision product_precision_ = ProductPrecision::float32;
 };
 
 MachineRoof CudaBackend::measure_roof(DType dtype) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "cuda/attention.cuh"
+#include "cuda/bfloat16.cuh"
 #include "cuda/data_movement.cuh"
 #include "cuda/dropout.cuh"
 #include "cuda/elementwise.cuh"

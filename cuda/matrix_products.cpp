@@ -17,7 +17,7 @@ constexpr size_t workspace_bytes = size_t{32} << 20;
 constexpr size_t most_plans = 4096;
 
 /// The largest power of two, up to 256, that divides the address.
-uint32_t alignment_of(const float* pointer) {
+uint32_t alignment_of(const void* pointer) {
   const auto address = reinterpret_cast<uintptr_t>(pointer) | 256u;
   return static_cast<uint32_t>(address & (~address + 1));
 }
@@ -25,10 +25,10 @@ uint32_t alignment_of(const float* pointer) {
 class Layout {
  public:
   /// Of a row-major matrix [rows, columns].
-  Layout(int64_t rows, int64_t columns, const Product::Operand& operand, int64_t batch) {
+  Layout(cudaDataType_t type, int64_t rows, int64_t columns, const Product::Operand& operand, int64_t batch) {
     const CublasLt& lt = cublas_lt();
-    check_cublas(lt.layout_create(&layout_, CUDA_R_32F, static_cast<uint64_t>(columns),
-                                  static_cast<uint64_t>(rows), operand.ld),
+    check_cublas(lt.layout_create(&layout_, type, static_cast<uint64_t>(columns), static_cast<uint64_t>(rows),
+                                  operand.ld),
                  "cublasLtMatrixLayoutCreate");
     const auto count = static_cast<int32_t>(batch);
     check_cublas(lt.layout_set(layout_, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &count, sizeof(count)),
@@ -49,10 +49,11 @@ class Layout {
 
 class Description {
  public:
-  Description(bool transpose_first, bool transpose_second) {
-    // CUBLAS_COMPUTE_32F never takes TF32, unlike CUBLAS_COMPUTE_32F_FAST_TF32.
-    check_cublas(cublas_lt().desc_create(&description_, CUBLAS_COMPUTE_32F, CUDA_R_32F),
-                 "cublasLtMatmulDescCreate");
+  Description(ProductPrecision precision, bool transpose_first, bool transpose_second) {
+    // CUBLAS_COMPUTE_32F never takes TF32.
+    const cublasComputeType_t type =
+        precision == ProductPrecision::tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
+    check_cublas(cublas_lt().desc_create(&description_, type, CUDA_R_32F), "cublasLtMatmulDescCreate");
     set(CUBLASLT_MATMUL_DESC_TRANSA, transpose_first);
     set(CUBLASLT_MATMUL_DESC_TRANSB, transpose_second);
   }
@@ -71,6 +72,10 @@ class Description {
 
   cublasLtMatmulDesc_t description_ = nullptr;
 };
+
+cudaDataType_t factor_type(const Product& product) {
+  return product.precision == ProductPrecision::bf16 ? CUDA_R_16BF : CUDA_R_32F;
+}
 
 class Preference {
  public:
@@ -100,10 +105,10 @@ struct MatrixProducts::Plan {
   cublasLtMatmulAlgo_t algorithm{};
 
   explicit Plan(const Product& p)
-      : description(p.b.transpose, p.a.transpose),
-        first(p.b.transpose ? p.n : p.k, p.b.transpose ? p.k : p.n, p.b, p.batch),
-        second(p.a.transpose ? p.k : p.m, p.a.transpose ? p.m : p.k, p.a, p.batch),
-        result(p.m, p.n, p.c, p.batch) {}
+      : description(p.precision, p.b.transpose, p.a.transpose),
+        first(factor_type(p), p.b.transpose ? p.n : p.k, p.b.transpose ? p.k : p.n, p.b, p.batch),
+        second(factor_type(p), p.a.transpose ? p.k : p.m, p.a.transpose ? p.m : p.k, p.a, p.batch),
+        result(CUDA_R_32F, p.m, p.n, p.c, p.batch) {}
 };
 
 MatrixProducts::MatrixProducts(const Stream& stream, Allocator& allocator)
@@ -129,7 +134,8 @@ MatrixProducts::Key MatrixProducts::key_of(const Product& p) {
           p.c.stride,
           alignment_of(p.a.data),
           alignment_of(p.b.data),
-          alignment_of(p.c.data)};
+          alignment_of(p.c.data),
+          static_cast<int64_t>(p.precision)};
 }
 
 void MatrixProducts::choose_algorithm(const Product& product, Plan& plan) const {

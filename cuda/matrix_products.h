@@ -6,14 +6,16 @@
 
 #include "cuda/cublas_lt.h"
 #include "cuda/stream_allocator.h"
+#include "tensor/backend.h"
 
 namespace normtune::cuda {
 
-/// c = op(a) op(b), or c += ..., for row-major float matrices; `batch` of them, `stride` elements apart.
-/// After op: a [m, k], b [k, n], c [m, n].
+/// c = op(a) op(b), or c += ..., for row-major matrices; `batch` of them, `stride` elements apart. After op:
+/// a [m, k], b [k, n], c [m, n]. c is float32, and so are a and b unless the precision is bf16: they are
+/// bfloat16 then.
 struct Product {
   struct Operand {
-    float* data;
+    void* data;
     int64_t ld;
     bool transpose = false;
     int64_t stride = 0;
@@ -22,9 +24,10 @@ struct Product {
   Operand a, b, c;
   int64_t batch = 1;
   bool accumulate = false;
+  ProductPrecision precision = ProductPrecision::float32;
 };
 
-/// Matrix products by cuBLASLt in strict float32 (no TF32). The algorithm of a shape is the first of
+/// Matrix products by cuBLASLt, with sums in float32. The algorithm of a shape is the first of
 /// cuBLASLt's heuristic list among those that add up in a fixed order, and is kept: equal bits in every run.
 class MatrixProducts {
  public:
@@ -36,7 +39,7 @@ class MatrixProducts {
 
  private:
   struct Plan;  // descriptors and algorithm of one shape
-  using Key = std::array<int64_t, 15>;
+  using Key = std::array<int64_t, 16>;
 
   static Key key_of(const Product& product);
   std::unique_ptr<Plan> make_plan(const Product& product) const;

@@ -29,6 +29,13 @@ struct DropoutMask {
   bool active() const { return probability > 0; }
 };
 
+/// What a product of float32 matrices rounds its factors to; sums are float32 always.
+enum class ProductPrecision {
+  float32,  ///< nothing
+  tf32,     ///< 11 bits of significand, by the tensor cores of CUDA devices
+  bf16,     ///< bfloat16: 8 bits of significand
+};
+
 /// The rules of one AdamW variant (formats: torch, hf, bert), applied by adamw_step.
 enum class AdamWVariant {
   torch,  ///< decay first; eps outside the bias-corrected root
@@ -125,9 +132,8 @@ class Backend {
     std::optional<MatrixRef> bias = std::nullopt;
   };
   virtual void matmul(const MatMul& args) = 0;
-  /// Whether matmul() of float32 rounds its factors to bfloat16 from now on; sums stay float32. Throws
-  /// Error(usage) if the device cannot.
-  virtual void set_bf16_products(bool enabled) = 0;
+  /// How matmul() multiplies float32 from now on. Throws Error(usage) if the device cannot.
+  virtual void set_product_precision(ProductPrecision precision) = 0;
 
   /// One product for each leading index.
   struct BatchedMatMul {

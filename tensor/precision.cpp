@@ -6,6 +6,8 @@ namespace normtune {
 
 const char* to_string(Precision precision) {
   switch (precision) {
+    case Precision::tf32:
+      return "tf32";
     case Precision::bf16:
       return "bf16";
     case Precision::fp64:
@@ -17,7 +19,9 @@ const char* to_string(Precision precision) {
 }
 
 DType use_precision(Precision precision, Device device) {
-  backend_of(device).set_bf16_products(precision == Precision::bf16);
+  backend_of(device).set_product_precision(precision == Precision::tf32   ? ProductPrecision::tf32
+                                           : precision == Precision::bf16 ? ProductPrecision::bf16
+                                                                          : ProductPrecision::float32);
   return precision == Precision::fp64 ? DType::float64 : DType::float32;
 }
 

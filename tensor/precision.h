@@ -9,7 +9,8 @@ namespace normtune {
 ///   bf16        kept in float32: weights, moments, activations, sums. Matrix products round their factors to
 ///   bfloat16
 ///               (8 bits of significand) and sum in float32; attention is computed in float32.
-enum class Precision { fp32, bf16, fp64 };
+///   tf32        as bf16, with factors of 11 bits of significand; on CUDA devices
+enum class Precision { fp32, tf32, bf16, fp64 };
 
 /// The name on the command line.
 const char* to_string(Precision precision);

@@ -25,9 +25,9 @@ void check_device(const std::string& name) {
 
 void check_precision(const std::string& precision, Device device) {
   if (device.type == DeviceType::cuda) {
-    if (precision == "fp32") return;
-    fail(ErrorKind::usage, "--precision {} is not in this build for CUDA devices; use fp32{}", precision,
-         precision == "fp64" ? ", or --device cpu" : "");
+    if (precision != "fp64") return;
+    fail(ErrorKind::usage,
+         "--precision fp64 exists on the cpu only; use fp32, tf32 or bf16, or --device cpu");
   }
   if (precision == "tf32") {
     fail(ErrorKind::usage, "--precision tf32 exists on CUDA devices only; use fp32, bf16 or fp64");
@@ -47,6 +47,7 @@ Device CommonOptions::device() const {
 
 Precision CommonOptions::precision() const {
   return precision_name == "fp64"   ? Precision::fp64
+         : precision_name == "tf32" ? Precision::tf32
          : precision_name == "bf16" ? Precision::bf16
                                     : Precision::fp32;
 }

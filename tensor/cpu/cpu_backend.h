@@ -34,7 +34,7 @@ class CpuBackend final : public Backend {
   void dropout(const Tensor& input, const DropoutMask& mask, const Tensor& output) override;
 
   void matmul(const MatMul& args) override;
-  void set_bf16_products(bool enabled) override { bf16_products_ = enabled; }
+  void set_product_precision(ProductPrecision precision) override;
   void batched_matmul(const BatchedMatMul& args) override;
   void column_sums(const ColumnSums& args) override;
   void sum(const Tensor& input, const Tensor& output) override;
@@ -62,7 +62,7 @@ class CpuBackend final : public Backend {
 
  private:
   Arena arena_;
-  bool bf16_products_ = false;
+  ProductPrecision product_precision_ = ProductPrecision::float32;
 };
 
 }  // namespace normtune

@@ -18,7 +18,7 @@ namespace {
 // Terms of one pass over c, which fixes the order of the sum; a panel of so many fits the second-level cache.
 constexpr int64_t block_k = 384;
 // Rows and columns of c that one thread computes at a time: multiples of the tiles of all instruction sets.
-// Fewer columns where there would not be work for all threads; twice as many where a is transposed, because
+// Fewer columns where there would not be work for all threads; more where a is transposed, because
 // it is then packed for each block of columns.
 constexpr int64_t block_m = 96, block_n = 256, smallest_block_n = 64;
 // The part of b that is packed at a time: at most 12 MB of floats.
@@ -113,7 +113,7 @@ void pack_group(const Gemm<T>& args, const PackedGroup<T>& group) {
 /// Columns of one task, so that each thread has several tasks if possible.
 int64_t columns_per_task(int64_t row_blocks, int64_t n, bool transpose_a) {
   const int64_t wanted_tasks = 4 * int64_t{omp_get_max_threads()};
-  int64_t columns = transpose_a ? 2 * block_n : block_n;
+  int64_t columns = transpose_a ? 4 * block_n : block_n;
   while (columns > smallest_block_n && row_blocks * divide_up(n, columns) < wanted_tasks) columns /= 2;
   return columns;
 }

@@ -56,7 +56,8 @@ double copy_gbs() {
 
 MachineRoof CpuBackend::measure_roof(DType dtype) {
   const bf16::Instructions* bf16_instructions =
-      dtype == DType::float32 && bf16_products_ ? bf16::fastest_instructions() : nullptr;
+      dtype == DType::float32 && product_precision_ == ProductPrecision::bf16 ? bf16::fastest_instructions()
+                                                                              : nullptr;
   const double gflops = bf16_instructions != nullptr
                             ? best_gflops(bf16_instructions->multiply_adds, 500'000)
                             : dispatch_floating(dtype, []<typename T>() {

@@ -5,6 +5,13 @@
 
 namespace normtune {
 
+void CpuBackend::set_product_precision(ProductPrecision precision) {
+  if (precision == ProductPrecision::tf32) {
+    fail(ErrorKind::usage, "products in tf32 exist on CUDA devices only; use float32 or bfloat16");
+  }
+  product_precision_ = precision;
+}
+
 void CpuBackend::matmul(const MatMul& args) {
   dispatch_floating(args.c.dtype, [&]<typename T>() {
     const Gemm<T> product{.m = args.c.rows,
@@ -21,7 +28,7 @@ void CpuBackend::matmul(const MatMul& args) {
                           .accumulate = args.accumulate,
                           .bias = args.bias ? args.bias->as<T>() : nullptr};
     if constexpr (std::is_same_v<T, float>) {
-      if (bf16_products_) return bf16::gemm(product);
+      if (product_precision_ == ProductPrecision::bf16) return bf16::gemm(product);
     }
     gemm(product);
   });

@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <bit>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -143,16 +144,42 @@ class EmulatedBackend final : public cuda::KernelBackend<OpenLauncher> {
   }
 
   void matmul(const MatMul& args) override {
+    MatMul product = args;
+    Tensor a, b;
+    if (product_precision_ == ProductPrecision::bf16) {
+      product.a = a = rounded(args.a);
+      product.b = b = rounded(args.b);
+    }
     const ProtectedMemory::Access access(memory());
-    backend_of({}).matmul(args);
+    backend_of({}).matmul(product);
   }
   void batched_matmul(const BatchedMatMul& args) override {
     const ProtectedMemory::Access access(memory());
     backend_of({}).batched_matmul(args);
   }
 
-  void set_bf16_products(bool) override {}
+  void set_product_precision(ProductPrecision precision) override {
+    check(precision != ProductPrecision::tf32, "emulator: tf32 belongs to the products of a real device");
+    product_precision_ = precision;
+  }
   MachineRoof measure_roof(DType) override { return {.gflops = 1, .gbs = 1}; }
+
+ private:
+  /// A float32 copy on the CPU of what the rounding kernel makes of a matrix.
+  Tensor rounded(const MatrixRef& matrix) {
+    const auto in_bfloat16 = cuda::round_to_bfloat16(launch_, matrix);
+    const Tensor copy = Tensor::empty({matrix.rows, matrix.cols}, DType::float32);
+    const ProtectedMemory::Access access(memory());
+    for (int64_t i = 0; i < matrix.rows; ++i) {
+      for (int64_t j = 0; j < matrix.cols; ++j) {
+        const uint32_t bits = uint32_t{in_bfloat16.data()[i * in_bfloat16.ld + j]} << 16;
+        copy.data<float>()[i * matrix.cols + j] = std::bit_cast<float>(bits);
+      }
+    }
+    return copy;
+  }
+
+  ProductPrecision product_precision_ = ProductPrecision::float32;
 };
 
 }  // namespace

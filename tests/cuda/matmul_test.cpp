@@ -11,8 +11,9 @@ namespace {
 using Inputs = const std::vector<Tensor>&;
 }
 
-BOOST_AUTO_TEST_CASE(products_of_slices) {
-  for_generated_cases("matmul", is_emulated() ? 60 : 600, [](CaseRandom& random, const CheckCase& check) {
+namespace {
+void check_products_of_slices(const char* name, ProductPrecision precision) {
+  for_generated_cases(name, is_emulated() ? 60 : 600, [=](CaseRandom& random, const CheckCase& check) {
     const int64_t m = random.size(130), n = random.size(130),
                   k = random.integer(0, 20) == 0 ? 0 : random.size(260);
     const bool transpose_a = random.coin(), transpose_b = random.coin(), accumulate = random.coin(),
@@ -29,6 +30,7 @@ BOOST_AUTO_TEST_CASE(products_of_slices) {
               return MatrixRef(without_first_row(tensor)).columns(offset, offset + columns);
             };
             const Tensor output = in[2].clone();
+            in[0].backend().set_product_precision(precision);
             in[0].backend().matmul({.a = part(in[0], a_columns),
                                     .transpose_a = transpose_a,
                                     .b = part(in[1], b_columns),
@@ -36,9 +38,19 @@ BOOST_AUTO_TEST_CASE(products_of_slices) {
                                     .c = part(output, n),
                                     .accumulate = accumulate,
                                     .bias = with_bias ? std::optional<MatrixRef>(in[3]) : std::nullopt});
+            in[0].backend().set_product_precision(ProductPrecision::float32);
             return std::vector<Tensor>{output};
           });
   });
+}
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(products_of_slices) {
+  check_products_of_slices("matmul", ProductPrecision::float32);
+}
+
+BOOST_AUTO_TEST_CASE(products_of_slices_rounded_to_bfloat16) {
+  check_products_of_slices("matmul in bfloat16", ProductPrecision::bf16);
 }
 
 BOOST_AUTO_TEST_CASE(batches) {

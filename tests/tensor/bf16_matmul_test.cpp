@@ -150,13 +150,13 @@ BOOST_AUTO_TEST_CASE(the_backend_rounds_only_if_told_to) {
   const Tensor a = Tensor::full({2, 3}, 1 + 0x1p-9, DType::float32),
                b = Tensor::full({3, 2}, 1, DType::float32);
   const Tensor c = Tensor::empty({2, 2}, DType::float32);
-  cpu().set_bf16_products(true);
+  cpu().set_product_precision(ProductPrecision::bf16);
   cpu().matmul({.a = a, .b = b, .c = c});
   BOOST_TEST(values_of(c) == std::vector<double>(4, 3));
   const Tensor wide = Tensor::empty({2, 2}, DType::float64);
   cpu().matmul({.a = a.to(DType::float64), .b = b.to(DType::float64), .c = wide});
   BOOST_TEST(values_of(wide) == std::vector<double>(4, 3 + 3 * 0x1p-9));
-  cpu().set_bf16_products(false);
+  cpu().set_product_precision(ProductPrecision::float32);
   cpu().matmul({.a = a, .b = b, .c = c});
   BOOST_TEST(values_of(c) == std::vector<double>(4, 3 + 3 * 0x1p-9));
 }

@@ -76,11 +76,12 @@ void multiply_blocks(const Instructions& instructions, const Gemm<float>& args, 
   }
 }
 
-/// To nearest, ties to even. NaN stays NaN.
+#define NORMTUNE_INLINE static inline
+#include "tensor/formulas/bfloat16.h"
+#undef NORMTUNE_INLINE
+
 float rounded(float value) {
-  const auto bits = std::bit_cast<uint32_t>(value);
-  if (value != value) return value;
-  return std::bit_cast<float>((bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000);
+  return std::bit_cast<float>(uint32_t{to_bfloat16(value)} << 16);
 }
 
 /// A contiguous copy of a matrix [rows, columns], rounded.
