@@ -20,11 +20,11 @@ constexpr int64_t block_k = 384;
 // Rows and columns of c that one thread computes at a time: multiples of the tiles of all instruction sets.
 // Fewer columns where there would not be work for all threads; more where a is transposed, because
 // it is then packed for each block of columns.
-constexpr int64_t block_m = 96, block_n = 256, smallest_block_n = 64;
+constexpr int64_t block_m = 96, smallest_block_n = 96, block_n = 3 * smallest_block_n;
 // The part of b that is packed at a time: at most 12 MB of floats.
-constexpr int64_t group_k = 4 * block_k, group_n = 8 * block_n;
+constexpr int64_t group_k = 4 * block_k, group_n = 7 * block_n;
 // Columns that gemm_in_thread packs at a time.
-constexpr int64_t thread_block_n = 128;
+constexpr int64_t thread_block_n = 192;
 
 int64_t divide_up(int64_t value, int64_t divisor) {
   return (value + divisor - 1) / divisor;
@@ -52,19 +52,26 @@ struct Block {
   int64_t begin, m, k_begin, k, n_begin, n;
 };
 
+/// The wide tiles where they fit c.
+template <typename T>
+const vector::Tiling<T>& tiling_for(const Gemm<T>& args) {
+  const auto& loops = vector::loops<T>();
+  return args.n % loops.wide_tiles.columns == 0 ? loops.wide_tiles : loops.narrow_tiles;
+}
+
 template <typename T>
 void pack(const Gemm<T>& args, int64_t k_begin, int64_t k, int64_t n_begin, int64_t n, T* panels) {
   const int64_t k_step = args.transpose_b ? 1 : args.ldb, column_step = args.transpose_b ? args.ldb : 1;
-  vector::loops<T>().pack_panels(args.b + k_begin * k_step + n_begin * column_step, k_step, column_step, k, n,
-                                 panels);
+  tiling_for(args).pack_panels(args.b + k_begin * k_step + n_begin * column_step, k_step, column_step, k, n,
+                               panels);
 }
 
 /// The contribution of at most block_k terms to a block of at most block_m rows.
 template <typename T>
 void multiply_block(const Gemm<T>& args, const Block& block, const T* panels) {
-  const auto& loops = vector::loops<T>();
+  const auto& tiling = tiling_for(args);
   vector::PanelProduct<T> product{.a = args.a + block.begin * args.lda + block.k_begin,
-                                  .tile_step = loops.tile_rows * args.lda,
+                                  .tile_step = tiling.rows * args.lda,
                                   .row_step = args.lda,
                                   .k_step = 1,
                                   .panels = panels,
@@ -76,13 +83,13 @@ void multiply_block(const Gemm<T>& args, const Block& block, const T* panels) {
                                   .accumulate = args.accumulate || block.k_begin > 0};
   T packed_a[block_m * block_k];
   if (args.transpose_a) {
-    loops.pack_tiles(args.a + block.k_begin * args.lda + block.begin, args.lda, block.k, block.m, packed_a);
+    tiling.pack_tiles(args.a + block.k_begin * args.lda + block.begin, args.lda, block.k, block.m, packed_a);
     product.a = packed_a;
-    product.tile_step = loops.tile_rows * block.k;
+    product.tile_step = tiling.rows * block.k;
     product.row_step = 1;
-    product.k_step = loops.tile_rows;
+    product.k_step = tiling.rows;
   }
-  loops.multiply_panels(product);
+  tiling.multiply_panels(product);
 }
 
 /// Terms [k_begin, k_begin + k) and columns [n_begin, n_begin + n) of b, packed: for each block_k terms all
@@ -90,19 +97,19 @@ void multiply_block(const Gemm<T>& args, const Block& block, const T* panels) {
 template <typename T>
 struct PackedGroup {
   int64_t k_begin, k, n_begin, n;
+  int64_t width;  // of a panel
   T* data;
 
-  static int64_t width() { return vector::loops<T>().tile_columns; }
   /// Where the panels of the terms from k_offset and the columns from n_offset begin.
   T* panels(int64_t k_offset, int64_t n_offset) const {
-    return data + k_offset * round_up(n, width()) + n_offset * k_block(k_offset);
+    return data + k_offset * round_up(n, width) + n_offset * k_block(k_offset);
   }
   int64_t k_block(int64_t k_offset) const { return std::min(block_k, k - k_offset); }
 };
 
 template <typename T>
 void pack_group(const Gemm<T>& args, const PackedGroup<T>& group) {
-  const int64_t width = group.width(), panels = divide_up(group.n, width);
+  const int64_t width = group.width, panels = divide_up(group.n, width);
   parallel_pieces(divide_up(group.k, block_k) * panels, 1, [&](int64_t piece, int64_t) {
     const int64_t k_offset = piece / panels * block_k, n_offset = piece % panels * width;
     pack(args, group.k_begin + k_offset, group.k_block(k_offset), group.n_begin + n_offset,
@@ -114,7 +121,9 @@ void pack_group(const Gemm<T>& args, const PackedGroup<T>& group) {
 int64_t columns_per_task(int64_t row_blocks, int64_t n, bool transpose_a) {
   const int64_t wanted_tasks = 4 * int64_t{omp_get_max_threads()};
   int64_t columns = transpose_a ? 4 * block_n : block_n;
-  while (columns > smallest_block_n && row_blocks * divide_up(n, columns) < wanted_tasks) columns /= 2;
+  while (columns > smallest_block_n && row_blocks * divide_up(n, columns) < wanted_tasks) {
+    columns -= smallest_block_n;
+  }
   return columns;
 }
 
@@ -155,7 +164,7 @@ void add_bias(const Gemm<T>& args, int64_t begin, int64_t m, int64_t n_begin, in
 template <typename T>
 void gemm(const Gemm<T>& args) {
   if (is_trivial(args)) return;
-  const int64_t padded_n = round_up(std::min(args.n, group_n), PackedGroup<T>::width());
+  const int64_t width = tiling_for(args).columns, padded_n = round_up(std::min(args.n, group_n), width);
   const Tensor packed = Tensor::empty({std::min(args.k, group_k), padded_n}, dtype_of<T>());
   for (int64_t k_begin = 0; k_begin < args.k; k_begin += group_k) {
     for (int64_t n_begin = 0; n_begin < args.n; n_begin += group_n) {
@@ -163,6 +172,7 @@ void gemm(const Gemm<T>& args) {
                                  .k = std::min(group_k, args.k - k_begin),
                                  .n_begin = n_begin,
                                  .n = std::min(group_n, args.n - n_begin),
+                                 .width = width,
                                  .data = packed.data<T>()};
       pack_group(args, group);
       multiply_group(args, group);

@@ -11,12 +11,12 @@ struct Case {
   int64_t m, n, k;
 };
 
-/// Primes, ones and zeros; sizes around the tiles (12 x 32), the blocks (96 rows, 384 terms, 256 columns) and
-/// the groups (1,536 terms, 2,048 columns).
-constexpr Case cases[] = {{1, 1, 1},      {1, 1, 800},  {5, 1, 7},    {1, 9, 7},
-                          {12, 32, 3},    {13, 33, 17}, {31, 37, 41}, {97, 5, 385},
-                          {100, 513, 20}, {3, 2, 3100}, {2, 4200, 3}, {211, 7, 769},
-                          {23, 64, 64},   {0, 3, 4},    {3, 0, 4},    {3, 4, 0}};
+/// Primes, ones and zeros; sizes around the tiles (12 x 32, and 8 x 48 where the columns are a multiple of
+/// 48), the blocks (96 rows, 384 terms, 288 columns) and the groups (1,536 terms, 2,016 columns).
+constexpr Case cases[] = {{1, 1, 1},    {1, 1, 800},   {5, 1, 7},    {1, 9, 7},      {12, 32, 3},
+                          {13, 33, 17}, {31, 37, 41},  {97, 5, 385}, {100, 513, 20}, {3, 2, 3100},
+                          {2, 4200, 3}, {211, 7, 769}, {23, 64, 64}, {9, 48, 5},     {101, 624, 400},
+                          {2, 2304, 3}, {0, 3, 4},     {3, 0, 4},    {3, 4, 0}};
 
 /// op(x)[i, j] of a matrix.
 double element(const std::vector<double>& values, bool transpose, int64_t ld, int64_t i, int64_t j) {

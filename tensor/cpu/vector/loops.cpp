@@ -71,11 +71,8 @@ constexpr Loops<T> make_table() {
   table.adamw = adamw<T>;
   table.sgd = sgd<T>;
   table.multiply_adds = multiply_adds<T>;
-  table.tile_rows = tile_rows;
-  table.tile_columns = tile_columns<T>;
-  table.pack_panels = pack_panels<T>;
-  table.pack_tiles = pack_tiles<T>;
-  table.multiply_panels = multiply_panels<T>;
+  table.narrow_tiles = make_tiling<T, narrow_rows, 2>();
+  table.wide_tiles = make_tiling<T, wide_rows, 3>();
   return table;
 }
 

@@ -27,7 +27,7 @@ struct LogSumExp {
 constexpr int num_activations = 5;
 
 /// c [m, n] (+)= a [m, k] b [k, n], b cut into panels by pack_panels. Row i of a begins at
-/// (i / tile_rows) * tile_step + (i % tile_rows) * row_step, its elements are k_step apart.
+/// (i / rows) * tile_step + (i % rows) * row_step with the tiling's rows, its elements are k_step apart.
 template <typename T>
 struct PanelProduct {
   const T* a;
@@ -37,6 +37,19 @@ struct PanelProduct {
   T* c;
   int64_t ldc;
   bool accumulate;
+};
+
+/// A way to cut products into tiles of c, each of which stays in the registers while it is summed.
+template <typename T>
+struct Tiling {
+  int64_t rows, columns;  // of a tile
+  /// Cuts b [k, n] into panels of `columns` columns, each [k, columns] and contiguous; the last one is filled
+  /// up with zeros. Element (l, j) of b lies at l * k_step + j * column_step, one of the steps being 1.
+  void (*pack_panels)(const T* b, int64_t k_step, int64_t column_step, int64_t k, int64_t n, T* packed);
+  /// Cuts a transposed [k, m], rows k_step apart, into tiles of `rows` columns, each [k, rows] and
+  /// contiguous.
+  void (*pack_tiles)(const T* a, int64_t k_step, int64_t k, int64_t m, T* packed);
+  void (*multiply_panels)(const PanelProduct<T>& args);
 };
 
 template <typename T>
@@ -78,16 +91,10 @@ struct Loops {
   /// parameter -= lr * (gradient_scale * gradient + weight_decay * parameter)
   void (*sgd)(T* parameter, const T* gradient, T lr, T weight_decay, T gradient_scale, int64_t n);
 
-  /// The size of the tiles in which a product is computed.
-  int64_t tile_rows, tile_columns;
-  /// Cuts b [k, n] into panels of tile_columns columns, each [k, tile_columns] and contiguous; the last one
-  /// is filled up with zeros. Element (l, j) of b lies at l * k_step + j * column_step, one of the steps
-  /// being 1.
-  void (*pack_panels)(const T* b, int64_t k_step, int64_t column_step, int64_t k, int64_t n, T* packed);
-  /// Cuts a transposed [k, m], rows k_step apart, into tiles of tile_rows columns, each [k, tile_rows] and
-  /// contiguous.
-  void (*pack_tiles)(const T* a, int64_t k_step, int64_t k, int64_t m, T* packed);
-  void (*multiply_panels)(const PanelProduct<T>& args);
+  /// Tiles two vectors wide, and lower ones three vectors wide: these load less for each multiply-add, but
+  /// leave more over where the columns of c are no multiple of theirs. The bits of a product are the same
+  /// with both.
+  Tiling<T> narrow_tiles, wide_tiles;
 
   /// Multiply-adds on registers alone; returns their number of floating-point operations.
   double (*multiply_adds)(int64_t iterations);
