@@ -18,9 +18,10 @@ namespace {
 // Terms of one pass over c, which fixes the order of the sum; a panel of so many fits the second-level cache.
 constexpr int64_t block_k = 384;
 // Rows and columns of c that one thread computes at a time: multiples of the tiles of all instruction sets.
-// Fewer columns where there would not be work for all threads; more where a is transposed, because
-// it is then packed for each block of columns.
-constexpr int64_t block_m = 96, smallest_block_n = 96, block_n = 3 * smallest_block_n;
+// Fewer where there would not be work for all threads; more columns where a is transposed, because it is
+// then packed for each block of columns.
+constexpr int64_t smallest_block_m = 96, block_m = 2 * smallest_block_m;
+constexpr int64_t smallest_block_n = 96, block_n = 3 * smallest_block_n;
 // The part of b that is packed at a time: at most 12 MB of floats.
 constexpr int64_t group_k = 4 * block_k, group_n = 7 * block_n;
 // Columns that gemm_in_thread packs at a time.
@@ -117,25 +118,27 @@ void pack_group(const Gemm<T>& args, const PackedGroup<T>& group) {
   });
 }
 
-/// Columns of one task, so that each thread has several tasks if possible.
-int64_t columns_per_task(int64_t row_blocks, int64_t n, bool transpose_a) {
-  const int64_t wanted_tasks = 4 * int64_t{omp_get_max_threads()};
-  int64_t columns = transpose_a ? 4 * block_n : block_n;
-  while (columns > smallest_block_n && row_blocks * divide_up(n, columns) < wanted_tasks) {
-    columns -= smallest_block_n;
+/// Rows and columns of one task, so that each thread has several tasks if possible.
+struct TaskSize {
+  int64_t m, n;
+
+  TaskSize(int64_t rows, int64_t columns, bool transpose_a)
+      : m(block_m), n(transpose_a ? 4 * block_n : block_n) {
+    const int64_t wanted_tasks = 8 * int64_t{omp_get_max_threads()};
+    const auto tasks = [&] { return divide_up(rows, m) * divide_up(columns, n); };
+    if (tasks() < wanted_tasks) m = smallest_block_m;
+    while (n > smallest_block_n && tasks() < wanted_tasks) n -= smallest_block_n;
   }
-  return columns;
-}
+};
 
 template <typename T>
 void multiply_group(const Gemm<T>& args, const PackedGroup<T>& group) {
-  const int64_t row_blocks = divide_up(args.m, block_m);
-  const int64_t columns = columns_per_task(row_blocks, group.n, args.transpose_a);
-  const int64_t tasks = row_blocks * divide_up(group.n, columns);
+  const TaskSize size(args.m, group.n, args.transpose_a);
+  const int64_t row_blocks = divide_up(args.m, size.m), tasks = row_blocks * divide_up(group.n, size.n);
 #pragma omp parallel for schedule(dynamic) if (tasks > 1)
   for (int64_t task = 0; task < tasks; ++task) {
-    const int64_t begin = task % row_blocks * block_m, n_offset = task / row_blocks * columns;
-    const int64_t m = std::min(block_m, args.m - begin), n = std::min(columns, group.n - n_offset);
+    const int64_t begin = task % row_blocks * size.m, n_offset = task / row_blocks * size.n;
+    const int64_t m = std::min(size.m, args.m - begin), n = std::min(size.n, group.n - n_offset);
     for (int64_t k_offset = 0; k_offset < group.k; k_offset += block_k) {
       multiply_block(args,
                      {.begin = begin,
