@@ -8,7 +8,7 @@ inline namespace NORMTUNE_TARGET {
 /// A matrix in bfloat16, its rows `ld` elements apart.
 struct RoundedMatrix {
   Tensor memory;  // two elements in each float32
-  int64_t rows, cols, ld;
+  int64_t ld;
 
   uint16_t* data() const { return reinterpret_cast<uint16_t*>(floats(memory)); }
 };
@@ -20,8 +20,6 @@ RoundedMatrix round_to_bfloat16(const Launcher& launch, const MatrixRef& matrix)
   constexpr int64_t elements_in_16_bytes = 8;
   const int64_t ld = (matrix.cols + elements_in_16_bytes - 1) / elements_in_16_bytes * elements_in_16_bytes;
   RoundedMatrix rounded{.memory = Tensor::empty({matrix.rows, ld / 2}, DType::float32, launch.device),
-                        .rows = matrix.rows,
-                        .cols = matrix.cols,
                         .ld = ld};
   const float* from = floats(matrix);
   uint16_t* to = rounded.data();

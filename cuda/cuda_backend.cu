@@ -116,6 +116,7 @@ class CudaBackend final : private Foundation, public KernelBackend<StreamLaunche
   }
 
   void set_product_precision(ProductPrecision precision) override { product_precision_ = precision; }
+
   void batched_matmul(const BatchedMatMul& args) override {
     const int64_t a_rows = args.a.size(1), a_cols = args.a.size(2);
     const int64_t b_rows = args.b.size(1), b_cols = args.b.size(2), m = args.c.size(1), n = args.c.size(2);

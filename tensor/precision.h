@@ -6,9 +6,8 @@ namespace normtune {
 
 /// How numbers are kept and multiplied.
 ///   fp32, fp64  both in that type
-///   bf16        kept in float32: weights, moments, activations, sums. Matrix products round their factors to
-///   bfloat16
-///               (8 bits of significand) and sum in float32; attention is computed in float32.
+///   bf16        weights, moments, activations and attention in float32; matrix products round their factors
+///               to bfloat16 (8 bits of significand) and sum in float32
 ///   tf32        as bf16, with factors of 11 bits of significand; on CUDA devices
 enum class Precision { fp32, tf32, bf16, fp64 };
 
