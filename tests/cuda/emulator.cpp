@@ -4,6 +4,7 @@
 #include <ucontext.h>
 
 #include <algorithm>
+#include <bit>
 #include <memory>
 #include <numeric>
 #include <stdexcept>
@@ -52,11 +53,17 @@ struct Fiber {
   unsigned turn = 0;
 };
 
+/// The factors that the lanes of a warp put together.
+struct Factors {
+  float a[16][16], b[16][8];
+};
+
 std::vector<std::unique_ptr<Fiber>> fibers;  // one for each thread of a block, used again for every block
 Context scheduler;
 const std::function<void()>* running_kernel = nullptr;
 std::vector<float> shared_memory;
 uint64_t order_seed = 0;
+Factors factors_of_warp[32][2];  // by turns, as what is exchanged
 
 Fiber& current() {
   return *fibers[thread_index.x];
@@ -138,6 +145,10 @@ void run_block(uint64_t block) {
   throw std::logic_error("emulator: some threads of a block wait at a barrier that others never reach");
 }
 
+float bfloat16_half(uint32_t word, unsigned half) {
+  return std::bit_cast<float>(half == 0 ? word << 16 : word & 0xFFFF0000);
+}
+
 }  // namespace
 
 void wait_for_block() {
@@ -150,6 +161,27 @@ uint64_t exchange(uint64_t bits, int lane_mask) {
   current().exchanged[turn] = bits;
   give_way(State::at_warp_barrier);
   return fibers[partner]->exchanged[turn];
+}
+
+/// Written after the PTX ISA's formulas, to the letter.
+void multiply_fragments(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+  const unsigned turn = current().turn++ % 2, lane_id = thread_index.x % warp_size;
+  const unsigned group_id = lane_id >> 2, thread_id_in_group = lane_id % 4;
+  Factors& factors = factors_of_warp[thread_index.x / warp_size][turn];
+  for (unsigned i = 0; i < 8; ++i) {
+    const unsigned row = i < 2 || (4 <= i && i < 6) ? group_id : group_id + 8;
+    const unsigned column = thread_id_in_group * 2 + (i & 1) + (i < 4 ? 0 : 8);
+    factors.a[row][column] = bfloat16_half(a[i / 2], i % 2);
+  }
+  for (unsigned i = 0; i < 4; ++i) {
+    const unsigned row = thread_id_in_group * 2 + (i & 1) + (i < 2 ? 0 : 8);
+    factors.b[row][group_id] = bfloat16_half(b[i / 2], i % 2);
+  }
+  give_way(State::at_warp_barrier);
+  for (unsigned i = 0; i < 4; ++i) {
+    const unsigned row = i < 2 ? group_id : group_id + 8, column = thread_id_in_group * 2 + (i & 1);
+    for (unsigned k = 0; k < 16; ++k) d[i] += factors.a[row][k] * factors.b[k][column];
+  }
 }
 
 float* dynamic_shared() {

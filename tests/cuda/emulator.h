@@ -12,7 +12,8 @@
 
 // CUDA's kernel language for a C++ compiler: include this before the headers with kernels (cuda/*.cuh), and
 // their text compiles for the CPU. Each thread of a block runs as a fiber, which gives way at __syncthreads()
-// and at warp shuffles, and nowhere else; blocks run one after another.
+// and at what a warp does together (shuffles, products of fragments), and nowhere else; blocks run one after
+// another.
 //
 // Between two barriers a fiber runs alone, so that a missing barrier shows as a wrong value in one of the
 // orders that set_order() (emulated_backend.h) chooses. A barrier that some threads of a block (or lanes of a
@@ -34,6 +35,8 @@ extern Index thread_index, block_index, block_size, grid_size;
 void wait_for_block();
 /// The bits that the lane `lane ^ lane_mask` brings to the same call.
 uint64_t exchange(uint64_t bits, int lane_mask);
+/// D += A B of a warp's fragments, laid out as PTX's mma.m16n8k16 has them (see cuda/tensor_cores.cuh).
+void multiply_fragments(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]);
 float* dynamic_shared();
 
 /// Runs `kernel` in every thread of every block. Throws std::logic_error where threads wait for ever.
@@ -72,6 +75,10 @@ T __shfl_xor_sync(unsigned, T value, int lane_mask) {
   bits = normtune::emulator::exchange(bits, lane_mask);
   std::memcpy(&value, &bits, sizeof(T));
   return value;
+}
+
+inline void emulated_mma_m16n8k16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+  normtune::emulator::multiply_fragments(d, a, b);
 }
 
 inline float* emulated_dynamic_shared() {
