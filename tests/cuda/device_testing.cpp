@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <map>
 #include <string_view>
 
 #include "tensor/devices.h"
@@ -87,11 +88,47 @@ void check_repeats(const std::vector<Tensor>& inputs, const Kernel& kernel, cons
   emulator::set_order(0);
 }
 
-/// Many repeats of a few cases on a device, few of more cases on the emulator, where only the order counts.
-int repeats_of_case(int number) {
-  if (is_emulated()) return number % 4 == 0 ? 2 : 0;
-  return number < 3 ? 1000 : 3;
+/// NORMTUNE_TEST_CASES=N: about N cases of each group, spread over the whole of it, and none repeated. 0: all.
+int chosen_cases() {
+  const char* text = std::getenv("NORMTUNE_TEST_CASES");
+  if (text == nullptr) return 0;
+  const int number = std::atoi(text);
+  check(number > 0, "NORMTUNE_TEST_CASES: expected a number of cases of each group, found '{}'", text);
+  return number;
 }
+
+/// Every how many cases of `count` one runs.
+int stride_of_cases(int count) {
+  const int chosen = chosen_cases();
+  return chosen == 0 ? 1 : (count + chosen - 1) / chosen;
+}
+
+/// Many repeats of cases spread over a group on a device, few of more cases on the emulator, where only the
+/// order counts.
+int repeats_of_case(int number, int count) {
+  if (chosen_cases() > 0) return 0;
+  if (is_emulated()) return number % 4 == 0 ? 2 : 0;
+  if (number % std::max(count / 6, 1) == 0) return 1000;
+  return number % 10 == 0 ? 50 : 1;
+}
+
+/// What ran, as proof of the numbers that docs/cuda.md claims.
+struct Tally {
+  int cases = 0;
+  std::map<int, int> cases_by_repeats;
+
+  void add(int repeats) {
+    ++cases;
+    ++cases_by_repeats[repeats];
+  }
+  std::string text() const {
+    std::string text = fmt::format("{} generated cases", cases);
+    for (const auto& [times, number] : cases_by_repeats) {
+      if (times > 0) text += fmt::format(", {} of them repeated {} times", number, times);
+    }
+    return text;
+  }
+};
 
 }  // namespace
 
@@ -152,9 +189,11 @@ Tensor CaseRandom::cu_seqlens(int64_t batch, int64_t shortest, int64_t longest) 
 void for_generated_cases(const std::string& name, int count,
                          const std::function<void(CaseRandom&, const CheckCase&)>& make_case) {
   if (!device_at_hand()) return;
+  if (!is_emulated()) count *= 2;
   uint64_t name_hash = 0;
   for (const char letter : name) name_hash = mix64(name_hash ^ static_cast<uint64_t>(letter));
-  for (int number = 0; number < count; ++number) {
+  Tally tally;
+  for (int number = 0; number < count; number += stride_of_cases(count)) {
     const uint64_t seed = name_hash + static_cast<uint64_t>(number);
     BOOST_TEST_CONTEXT(name << ", case " << number << " (seed " << seed << ")") {
       CaseRandom random(seed);
@@ -163,10 +202,13 @@ void for_generated_cases(const std::string& name, int count,
         const std::vector<Tensor> found = kernel(inputs_there);
         BOOST_REQUIRE(found.size() == expected.size());
         for (size_t i = 0; i < found.size(); ++i) compare(found[i], expected[i]);
-        check_repeats(inputs_there, kernel, found, repeats_of_case(number));
+        const int repeats = repeats_of_case(number, count);
+        check_repeats(inputs_there, kernel, found, repeats);
+        tally.add(repeats);
       });
     }
   }
+  BOOST_TEST_MESSAGE(name << ": " << tally.text());
 }
 
 Tensor without_first_row(const Tensor& tensor) {

@@ -45,10 +45,11 @@ class CaseRandom {
 /// A kernel, called on the device of its inputs; returns its results.
 using Kernel = std::function<std::vector<Tensor>(const std::vector<Tensor>& inputs)>;
 
-/// Calls make_case(random, check) `count` times. Each case calls check(inputs on the host, kernel), which
-/// compares the kernel's results on the device with those on the CPU (normalised mean squared error at most
-/// 1e-11, exact zeros where the CPU's are all zero) and repeats some cases for equal bits: on the emulator
-/// with the fibers in other orders.
+/// Calls make_case(random, check) `count` times, on a real device twice as often, and with
+/// NORMTUNE_TEST_CASES=N about N times. Each case calls check(inputs on the host, kernel), which compares the
+/// kernel's results on the device with those on the CPU (normalised mean squared error at most 1e-11, exact
+/// zeros where the CPU's are all zero) and repeats some cases for equal bits: on the emulator with the fibers
+/// in other orders, on a real device up to a thousand times. Says in a message how many cases ran.
 using CheckCase = std::function<void(const std::vector<Tensor>& inputs, const Kernel& kernel)>;
 void for_generated_cases(const std::string& name, int count,
                          const std::function<void(CaseRandom&, const CheckCase&)>& make_case);

@@ -13,7 +13,7 @@ using Inputs = const std::vector<Tensor>&;
 
 namespace {
 void check_products_of_slices(const char* name, ProductPrecision precision) {
-  for_generated_cases(name, is_emulated() ? 60 : 600, [=](CaseRandom& random, const CheckCase& check) {
+  for_generated_cases(name, is_emulated() ? 60 : 300, [=](CaseRandom& random, const CheckCase& check) {
     const int64_t m = random.size(130), n = random.size(130),
                   k = random.integer(0, 20) == 0 ? 0 : random.size(260);
     const bool transpose_a = random.coin(), transpose_b = random.coin(), accumulate = random.coin(),
@@ -55,7 +55,7 @@ BOOST_AUTO_TEST_CASE(products_of_slices_rounded_to_bfloat16) {
 
 BOOST_AUTO_TEST_CASE(batches) {
   for_generated_cases(
-      "batched_matmul", is_emulated() ? 30 : 200, [](CaseRandom& random, const CheckCase& check) {
+      "batched_matmul", is_emulated() ? 30 : 100, [](CaseRandom& random, const CheckCase& check) {
         const int64_t batch = random.integer(0, 5), m = random.size(40), n = random.size(40),
                       k = random.size(40);
         const bool transpose_a = random.coin(), transpose_b = random.coin();
