@@ -72,6 +72,9 @@ class Record:
         """Name of the contestant -> medians."""
         return {name: median_case(runs) for name, runs in self.runs[shape, method].items()}
 
+    def any_failed(self):
+        return any("error" in run for of_case in self.runs.values() for runs in of_case.values() for run in runs)
+
     def about_pytorch(self):
         """A result of PyTorch, for what it says about versions and the card."""
         results = [result for of_case in self.runs.values() for runs in of_case.values() for result in runs]
@@ -288,10 +291,11 @@ def main():
     text = table if args.append else introduction + table
     if args.output == "-":
         print(text)
-        return
-    os.makedirs(os.path.dirname(args.output) or ".", exist_ok=True)
-    with open(args.output, "a" if args.append else "w") as file:
-        file.write(text)
+    else:
+        os.makedirs(os.path.dirname(args.output) or ".", exist_ok=True)
+        with open(args.output, "a" if args.append else "w") as file:
+            file.write(text)
+    sys.exit(1 if record.any_failed() else 0)
 
 
 if __name__ == "__main__":
