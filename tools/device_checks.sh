@@ -167,7 +167,8 @@ check_memory() {
 sanitize() {
   local tool tools=("$@")
   [ ${#tools[@]} -gt 0 ] || tools=(memcheck racecheck initcheck synccheck)
-  command -v compute-sanitizer >/dev/null || stop "compute-sanitizer is not on the PATH"
+  PATH=$PATH:/usr/local/cuda/bin
+  command -v compute-sanitizer >/dev/null || stop "compute-sanitizer is neither on the PATH nor in /usr/local/cuda/bin"
   for tool in "${tools[@]}"; do
     case $tool in
       memcheck) step "sanitize-$tool" check_memory "$tool" --padding 256 ;;

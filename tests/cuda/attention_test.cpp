@@ -110,6 +110,17 @@ BOOST_AUTO_TEST_CASE(short_sequences) {
   });
 }
 
+/// The heads of BERT-base; on the emulator three of them and shorter sequences.
+BOOST_AUTO_TEST_CASE(heads_of_bert) {
+  for_generated_cases("heads of BERT", 1, [](CaseRandom& random, const CheckCase& check) {
+    Setting setting = random_setting(random, 1, true);
+    setting.num_heads = is_emulated() ? 3 : 12;
+    setting.head_size = 64;
+    setting.probability = 0.1;
+    check_sequences(random, check, random.cu_seqlens(4, 1, is_emulated() ? 40 : 128), false, setting);
+  });
+}
+
 BOOST_AUTO_TEST_CASE(queries_of_first_rows_alone) {
   for_generated_cases("first rows", 120, [](CaseRandom& random, const CheckCase& check) {
     const Tensor cu_seqlens = random.cu_seqlens(random.integer(1, 5), 1, random.coin() ? 10 : 70);

@@ -77,18 +77,21 @@ std::vector<Tensor> on_device(const std::vector<Tensor>& tensors) {
 
 void check_repeats(const std::vector<Tensor>& inputs, const Kernel& kernel, const std::vector<Tensor>& first,
                    int repeats) {
+  std::vector<std::vector<std::byte>> expected;
+  for (const Tensor& result : first) expected.push_back(bytes_of(result));
   for (int repeat = 1; repeat <= repeats; ++repeat) {
     emulator::set_order(static_cast<uint64_t>(repeat));
     const std::vector<Tensor> again = kernel(inputs);
     for (size_t i = 0; i < first.size(); ++i) {
-      BOOST_CHECK_MESSAGE(bytes_of(again[i]) == bytes_of(first[i]),
+      BOOST_CHECK_MESSAGE(bytes_of(again[i]) == expected[i],
                           "result " << i << " differs in repeat " << repeat);
     }
   }
   emulator::set_order(0);
 }
 
-/// NORMTUNE_TEST_CASES=N: about N cases of each group, spread over the whole of it, and none repeated. 0: all.
+/// NORMTUNE_TEST_CASES=N: about N cases of each group, spread over the whole of it, and none repeated. 0:
+/// all.
 int chosen_cases() {
   const char* text = std::getenv("NORMTUNE_TEST_CASES");
   if (text == nullptr) return 0;
