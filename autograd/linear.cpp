@@ -164,4 +164,19 @@ Variable linear(const Variable& input, const Variable& weight, const Variable& b
   return linear(input, std::vector<Variable>{weight}, std::vector<Variable>{bias});
 }
 
+std::shared_ptr<const void> hold_constant_weights(const std::vector<Variable>& weights) {
+  struct Held {
+    std::vector<Tensor> weights;  // the form is found by their address, which must stay theirs
+    std::shared_ptr<const void> form;
+  };
+  auto held = std::make_shared<Held>();
+  for (const Variable& weight : weights) {
+    check(!weight.requires_grad(), "linear: a weight that requires a gradient is not constant");
+    held->weights.push_back(weight.tensor());
+  }
+  const auto all = stacked_weights(held->weights);
+  if (all) held->form = weights[0].backend().hold_constant(*all, true);
+  return held->form ? held : nullptr;
+}
+
 }  // namespace normtune

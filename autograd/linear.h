@@ -1,5 +1,6 @@
 #pragma once
 
+#include <memory>
 #include <vector>
 
 #include "autograd/variable.h"
@@ -31,5 +32,10 @@ Variable linear(const Variable& input, const Variable& weight, const Variable& b
 /// shapes, dtypes or devices do not agree.
 Variable linear(const Variable& input, const std::vector<Variable>& weights,
                 const std::vector<Variable>& biases);
+
+/// Lets the backend keep the weights of linear(input, weights, ...), which must be frozen, in the form that
+/// it multiplies by (Backend::hold_constant). As long as the returned object lives, their elements must not
+/// change. Null if the backend has no such form, or if the weights are not multiplied as one matrix.
+std::shared_ptr<const void> hold_constant_weights(const std::vector<Variable>& weights);
 
 }  // namespace normtune

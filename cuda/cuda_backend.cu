@@ -115,8 +115,6 @@ class CudaBackend final : private Foundation, public KernelBackend<StreamLaunche
     if (args.bias) cuda::add_bias(launch_, args.c, *args.bias, args.c);
   }
 
-  void set_product_precision(ProductPrecision precision) override { product_precision_ = precision; }
-
   void batched_matmul(const BatchedMatMul& args) override {
     const int64_t a_rows = args.a.size(1), a_cols = args.a.size(2);
     const int64_t b_rows = args.b.size(1), b_cols = args.b.size(2), m = args.c.size(1), n = args.c.size(2);
@@ -141,7 +139,7 @@ class CudaBackend final : private Foundation, public KernelBackend<StreamLaunche
   }
 
   void multiply_rounded(Product product, const MatMul& args) {
-    const RoundedMatrix a = round_to_bfloat16(launch_, args.a), b = round_to_bfloat16(launch_, args.b);
+    const RoundedMatrix a = round_to_bfloat16(launch_, args.a), b = rounded_right_factor(args.b);
     product.a.data = a.data();
     product.a.ld = a.ld;
     product.b.data = b.data();
@@ -162,7 +160,6 @@ class CudaBackend final : private Foundation, public KernelBackend<StreamLaunche
   }
 
   MatrixProducts products_;
-  ProductPrecision product_precision_ = ProductPrecision::float32;
 };
 
 MachineRoof CudaBackend::measure_roof(DType dtype) {

@@ -12,6 +12,7 @@
 #include "cuda/reductions.cuh"
 #include "cuda/softmax.cuh"
 #include "cuda/squared_gradients.cuh"
+#include "tensor/constant_factors.h"
 
 namespace normtune::cuda {
 inline namespace NORMTUNE_TARGET {
@@ -63,6 +64,13 @@ class KernelBackend : public Backend {
     if (input.raw_data() != output.raw_data()) copy(output.raw_data(), input.raw_data(), input.nbytes());
   }
 
+  void set_product_precision(ProductPrecision precision) override { product_precision_ = precision; }
+  /// In bfloat16 a constant factor is rounded once; both orientations read the same copy.
+  std::shared_ptr<const void> hold_constant(const MatrixRef& b, bool /*transpose_b*/) override {
+    if (product_precision_ != ProductPrecision::bf16) return nullptr;
+    return constant_factors_.hold(rounded_key(b), [&] { return round_to_bfloat16(launch_, b); });
+  }
+
   void column_sums(const ColumnSums& args) override { cuda::column_sums(launch_, args); }
   void sum(const Tensor& input, const Tensor& output) override { cuda::sum(launch_, input, output); }
   void squared_column_sums(const SquaredColumnSums& args) override {
@@ -101,7 +109,19 @@ class KernelBackend : public Backend {
   }
 
  protected:
+  /// A right factor in bfloat16: the copy that is held, or a new one.
+  RoundedMatrix rounded_right_factor(const MatrixRef& b) const {
+    const auto held = constant_factors_.find(rounded_key(b));
+    return held ? *held : round_to_bfloat16(launch_, b);
+  }
+
   Launcher launch_;
+  ProductPrecision product_precision_ = ProductPrecision::float32;
+
+ private:
+  static FactorKey rounded_key(const MatrixRef& b) { return {b, false, ProductPrecision::bf16}; }
+
+  ConstantFactors<RoundedMatrix> constant_factors_;
 };
 
 }  // namespace NORMTUNE_TARGET

@@ -75,6 +75,7 @@ class BenchTrainer {
     }
     model_.set_last_layer_cls_only(options.last_layer_cls_only);
     optimizer_.emplace(apply_method(model_, options.method, options.seed), OptimizerSettings{});
+    held_ = model_.hold_frozen_weights();
   }
 
   Bert& model() { return model_; }
@@ -99,6 +100,7 @@ class BenchTrainer {
   const StepBenchOptions& options_;
   Bert model_;
   std::optional<Optimizer> optimizer_;
+  std::vector<std::shared_ptr<const void>> held_;
   int64_t step_ = 0;
 };
 

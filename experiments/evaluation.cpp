@@ -37,6 +37,7 @@ nlohmann::ordered_json number_or_null(double value) {
 std::optional<std::vector<double>> compute_logits(const Bert& model, const TokenizedDataset& data,
                                                   int64_t batch_size, const EvaluationProgress& progress) {
   const NoGradGuard no_grad;
+  const auto held = model.hold_frozen_weights();
   std::vector<double> logits;
   std::vector<int64_t> indices;
   for (int64_t begin = 0; begin < data.size(); begin += batch_size) {

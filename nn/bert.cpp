@@ -1,5 +1,7 @@
 #include "nn/bert.h"
 
+#include <algorithm>
+
 #include "autograd/activation.h"
 #include "autograd/add.h"
 #include "autograd/add_columns.h"
@@ -211,6 +213,29 @@ Variable Bert::classify(const PackedBatch& batch, const ForwardContext& context)
   const DropoutMask mask = dropout_mask(context, probability, dropout_site_pooled_output, cls_rows(batch));
   const Variable pooled_output = dropout(pool(encode_cls(batch, context), batch, context), mask);
   return classifier_.forward(pooled_output, context, cls_rows(batch));
+}
+
+std::vector<std::shared_ptr<const void>> Bert::hold_frozen_weights() const {
+  std::vector<std::shared_ptr<const void>> held;
+  const auto hold = [&](const std::vector<Variable>& weights) {
+    if (std::ranges::any_of(weights, &Variable::requires_grad)) return;
+    if (auto constant = hold_constant_weights(weights)) held.push_back(std::move(constant));
+  };
+  for (int64_t i = 0; i < num_layers(); ++i) {
+    const BertLayer& layer = layers_[static_cast<size_t>(i)];
+    const auto& [query, key, value] = layer.attention;
+    if (last_layer_cls_only_ && i + 1 == num_layers()) {  // the products of forward_cls()
+      hold({query.weight});
+      hold({key.weight, value.weight});
+    } else {
+      hold({query.weight, key.weight, value.weight});
+    }
+    hold({layer.attention_output.dense.weight});
+    hold({layer.intermediate.weight});
+    hold({layer.output.dense.weight});
+  }
+  hold({pooler_.weight});
+  return held;
 }
 
 Variable Bert::predict_tokens(const Variable& hidden_states, const Tensor& rows) const {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -132,6 +133,12 @@ class Backend {
     std::optional<MatrixRef> bias = std::nullopt;
   };
   virtual void matmul(const MatMul& args) = 0;
+  /// Allows matmul() to keep a factor b, for products with this transpose_b, in the form that it multiplies
+  /// by: packed or rounded once instead of in every product. The bits of the products are the same. As long
+  /// as the returned object lives, the matrix must live too, its elements must not change, and it takes
+  /// memory of about the matrix's size. Null where that would not help. The form is that of the precision set
+  /// when it was made.
+  virtual std::shared_ptr<const void> hold_constant(const MatrixRef& b, bool transpose_b) = 0;
   /// How matmul() multiplies float32 from now on. Throws Error(usage) if the device cannot.
   virtual void set_product_precision(ProductPrecision precision) = 0;
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "tensor/backend.h"
+#include "tensor/constant_factors.h"
 #include "tensor/cpu/arena.h"
 
 namespace normtune {
@@ -34,6 +35,7 @@ class CpuBackend final : public Backend {
   void dropout(const Tensor& input, const DropoutMask& mask, const Tensor& output) override;
 
   void matmul(const MatMul& args) override;
+  std::shared_ptr<const void> hold_constant(const MatrixRef& b, bool transpose_b) override;
   void set_product_precision(ProductPrecision precision) override;
   void batched_matmul(const BatchedMatMul& args) override;
   void column_sums(const ColumnSums& args) override;
@@ -63,6 +65,7 @@ class CpuBackend final : public Backend {
  private:
   Arena arena_;
   ProductPrecision product_precision_ = ProductPrecision::float32;
+  ConstantFactors<Tensor> constant_factors_;  // packed
 };
 
 }  // namespace normtune

@@ -6,7 +6,6 @@
 
 #include "tensor/cpu/parallel.h"
 #include "tensor/cpu/vector/dispatch.h"
-#include "tensor/tensor.h"
 
 // The product is the one of Goto and van de Geijn (2008, "Anatomy of high-performance matrix
 // multiplication"): b is cut into contiguous panels, which lie in the caches while a tile of c stays in
@@ -93,28 +92,46 @@ void multiply_block(const Gemm<T>& args, const Block& block, const T* panels) {
   tiling.multiply_panels(product);
 }
 
-/// Terms [k_begin, k_begin + k) and columns [n_begin, n_begin + n) of b, packed: for each block_k terms all
-/// panels.
-template <typename T>
-struct PackedGroup {
+/// Terms [k_begin, k_begin + k) and columns [n_begin, n_begin + n) of b, to be packed: for each block_k terms
+/// all panels.
+struct Group {
   int64_t k_begin, k, n_begin, n;
   int64_t width;  // of a panel
-  T* data;
 
-  /// Where the panels of the terms from k_offset and the columns from n_offset begin.
-  T* panels(int64_t k_offset, int64_t n_offset) const {
-    return data + k_offset * round_up(n, width) + n_offset * k_block(k_offset);
+  /// Where in the packed group the panels of the terms from k_offset and the columns from n_offset begin.
+  int64_t panels(int64_t k_offset, int64_t n_offset) const {
+    return k_offset * round_up(n, width) + n_offset * k_block(k_offset);
   }
   int64_t k_block(int64_t k_offset) const { return std::min(block_k, k - k_offset); }
 };
 
+/// Calls body(group) for all groups of b, in the order of their terms.
+template <typename T, typename Body>
+void for_each_group(const Gemm<T>& args, const Body& body) {
+  for (int64_t k_begin = 0; k_begin < args.k; k_begin += group_k) {
+    for (int64_t n_begin = 0; n_begin < args.n; n_begin += group_n) {
+      body(Group{.k_begin = k_begin,
+                 .k = std::min(group_k, args.k - k_begin),
+                 .n_begin = n_begin,
+                 .n = std::min(group_n, args.n - n_begin),
+                 .width = tiling_for(args).columns});
+    }
+  }
+}
+
+/// Where the group begins in a b that is packed as a whole.
 template <typename T>
-void pack_group(const Gemm<T>& args, const PackedGroup<T>& group) {
+int64_t place_in_factor(const Gemm<T>& args, const Group& group) {
+  return group.k_begin * round_up(args.n, group.width) + group.n_begin * group.k;
+}
+
+template <typename T>
+void pack_group(const Gemm<T>& args, const Group& group, T* packed) {
   const int64_t width = group.width, panels = divide_up(group.n, width);
   parallel_pieces(divide_up(group.k, block_k) * panels, 1, [&](int64_t piece, int64_t) {
     const int64_t k_offset = piece / panels * block_k, n_offset = piece % panels * width;
     pack(args, group.k_begin + k_offset, group.k_block(k_offset), group.n_begin + n_offset,
-         std::min(width, group.n - n_offset), group.panels(k_offset, n_offset));
+         std::min(width, group.n - n_offset), packed + group.panels(k_offset, n_offset));
   });
 }
 
@@ -132,7 +149,7 @@ struct TaskSize {
 };
 
 template <typename T>
-void multiply_group(const Gemm<T>& args, const PackedGroup<T>& group) {
+void multiply_group(const Gemm<T>& args, const Group& group, const T* packed) {
   const TaskSize size(args.m, group.n, args.transpose_a);
   const int64_t row_blocks = divide_up(args.m, size.m), tasks = row_blocks * divide_up(group.n, size.n);
 #pragma omp parallel for schedule(dynamic) if (tasks > 1)
@@ -147,7 +164,7 @@ void multiply_group(const Gemm<T>& args, const PackedGroup<T>& group) {
                       .k = group.k_block(k_offset),
                       .n_begin = group.n_begin + n_offset,
                       .n = n},
-                     group.panels(k_offset, n_offset));
+                     packed + group.panels(k_offset, n_offset));
     }
     if (group.k_begin + group.k == args.k) add_bias(args, begin, m, group.n_begin + n_offset, n);
   }
@@ -165,22 +182,30 @@ void add_bias(const Gemm<T>& args, int64_t begin, int64_t m, int64_t n_begin, in
 }
 
 template <typename T>
+Tensor pack_factor(const Gemm<T>& args) {
+  const int64_t padded_n = round_up(args.n, tiling_for(args).columns);
+  const Tensor packed = Tensor::empty({args.k, padded_n}, dtype_of<T>());
+  for_each_group(args, [&](const Group& group) {
+    pack_group(args, group, packed.data<T>() + place_in_factor(args, group));
+  });
+  return packed;
+}
+
+template <typename T>
 void gemm(const Gemm<T>& args) {
   if (is_trivial(args)) return;
-  const int64_t width = tiling_for(args).columns, padded_n = round_up(std::min(args.n, group_n), width);
-  const Tensor packed = Tensor::empty({std::min(args.k, group_k), padded_n}, dtype_of<T>());
-  for (int64_t k_begin = 0; k_begin < args.k; k_begin += group_k) {
-    for (int64_t n_begin = 0; n_begin < args.n; n_begin += group_n) {
-      const PackedGroup<T> group{.k_begin = k_begin,
-                                 .k = std::min(group_k, args.k - k_begin),
-                                 .n_begin = n_begin,
-                                 .n = std::min(group_n, args.n - n_begin),
-                                 .width = width,
-                                 .data = packed.data<T>()};
-      pack_group(args, group);
-      multiply_group(args, group);
-    }
+  if (args.packed_b != nullptr) {
+    for_each_group(args, [&](const Group& group) {
+      multiply_group(args, group, args.packed_b + place_in_factor(args, group));
+    });
+    return;
   }
+  const int64_t padded_n = round_up(std::min(args.n, group_n), tiling_for(args).columns);
+  const Tensor packed = Tensor::empty({std::min(args.k, group_k), padded_n}, dtype_of<T>());
+  for_each_group(args, [&](const Group& group) {
+    pack_group(args, group, packed.data<T>());
+    multiply_group(args, group, packed.data<T>());
+  });
 }
 
 template <typename T>
@@ -203,6 +228,8 @@ void gemm_in_thread(const Gemm<T>& args) {
 
 template void add_bias(const Gemm<float>&, int64_t, int64_t, int64_t, int64_t);
 template void add_bias(const Gemm<double>&, int64_t, int64_t, int64_t, int64_t);
+template Tensor pack_factor(const Gemm<float>&);
+template Tensor pack_factor(const Gemm<double>&);
 template void gemm(const Gemm<float>&);
 template void gemm(const Gemm<double>&);
 template void gemm_in_thread(const Gemm<float>&);

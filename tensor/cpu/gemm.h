@@ -2,6 +2,8 @@
 
 #include <cstdint>
 
+#include "tensor/tensor.h"
+
 namespace normtune {
 
 /// c = op(a) op(b), or c += op(a) op(b), and then c += bias in each row if there is one, for row-major
@@ -18,7 +20,8 @@ struct Gemm {
   T* c;
   int64_t ldc;
   bool accumulate;
-  const T* bias = nullptr;  // [n]
+  const T* bias = nullptr;      // [n]
+  const T* packed_b = nullptr;  // what pack_factor() has made of b, if it is known
 };
 
 /// The end of a product: adds the bias, if there is one, to rows [begin, begin + m) and columns [n_begin,
@@ -26,12 +29,17 @@ struct Gemm {
 template <typename T>
 void add_bias(const Gemm<T>& args, int64_t begin, int64_t m, int64_t n_begin, int64_t n);
 
+/// b as gemm() packs it for itself, with the instruction set in use: for products that have b in common.
+/// Takes b, n and k of `args`.
+template <typename T>
+Tensor pack_factor(const Gemm<T>& args);
+
 /// Computes a product with all threads. Each element of c has the same bits for any number of threads and
 /// whatever the other rows and columns are.
 template <typename T>
 void gemm(const Gemm<T>& args);
 
-/// The same bits, in the calling thread alone; no bias.
+/// The same bits, in the calling thread alone; no bias and no packed_b.
 template <typename T>
 void gemm_in_thread(const Gemm<T>& args);
 

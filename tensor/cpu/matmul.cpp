@@ -12,7 +12,24 @@ void CpuBackend::set_product_precision(ProductPrecision precision) {
   product_precision_ = precision;
 }
 
+std::shared_ptr<const void> CpuBackend::hold_constant(const MatrixRef& b, bool transpose_b) {
+  return constant_factors_.hold(FactorKey(b, transpose_b, product_precision_), [&] {
+    return dispatch_floating(b.dtype, [&]<typename T>() {
+      const Gemm<T> product{.n = transpose_b ? b.rows : b.cols,
+                            .k = transpose_b ? b.cols : b.rows,
+                            .b = b.as<T>(),
+                            .ldb = b.ld,
+                            .transpose_b = transpose_b};
+      if constexpr (std::is_same_v<T, float>) {
+        if (product_precision_ == ProductPrecision::bf16) return bf16::pack_factor(product);
+      }
+      return pack_factor(product);
+    });
+  });
+}
+
 void CpuBackend::matmul(const MatMul& args) {
+  const auto packed = constant_factors_.find(FactorKey(args.b, args.transpose_b, product_precision_));
   dispatch_floating(args.c.dtype, [&]<typename T>() {
     const Gemm<T> product{.m = args.c.rows,
                           .n = args.c.cols,
@@ -26,7 +43,8 @@ void CpuBackend::matmul(const MatMul& args) {
                           .c = args.c.as<T>(),
                           .ldc = args.c.ld,
                           .accumulate = args.accumulate,
-                          .bias = args.bias ? args.bias->as<T>() : nullptr};
+                          .bias = args.bias ? args.bias->as<T>() : nullptr,
+                          .packed_b = packed ? packed->data<T>() : nullptr};
     if constexpr (std::is_same_v<T, float>) {
       if (product_precision_ == ProductPrecision::bf16) return bf16::gemm(product);
     }

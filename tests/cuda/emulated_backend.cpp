@@ -147,8 +147,8 @@ class EmulatedBackend final : public cuda::KernelBackend<OpenLauncher> {
     MatMul product = args;
     Tensor a, b;
     if (product_precision_ == ProductPrecision::bf16) {
-      product.a = a = rounded(args.a);
-      product.b = b = rounded(args.b);
+      product.a = a = widened(cuda::round_to_bfloat16(launch_, args.a), args.a);
+      product.b = b = widened(rounded_right_factor(args.b), args.b);
     }
     const ProtectedMemory::Access access(memory());
     backend_of({}).matmul(product);
@@ -160,14 +160,13 @@ class EmulatedBackend final : public cuda::KernelBackend<OpenLauncher> {
 
   void set_product_precision(ProductPrecision precision) override {
     check(precision != ProductPrecision::tf32, "emulator: tf32 belongs to the products of a real device");
-    product_precision_ = precision;
+    KernelBackend::set_product_precision(precision);
   }
   MachineRoof measure_roof(DType) override { return {.gflops = 1, .gbs = 1}; }
 
  private:
-  /// A float32 copy on the CPU of what the rounding kernel makes of a matrix.
-  Tensor rounded(const MatrixRef& matrix) {
-    const auto in_bfloat16 = cuda::round_to_bfloat16(launch_, matrix);
+  /// A float32 copy on the CPU of a matrix that has been rounded.
+  static Tensor widened(const cuda::RoundedMatrix& in_bfloat16, const MatrixRef& matrix) {
     const Tensor copy = Tensor::empty({matrix.rows, matrix.cols}, DType::float32);
     const ProtectedMemory::Access access(memory());
     for (int64_t i = 0; i < matrix.rows; ++i) {
@@ -178,8 +177,6 @@ class EmulatedBackend final : public cuda::KernelBackend<OpenLauncher> {
     }
     return copy;
   }
-
-  ProductPrecision product_precision_ = ProductPrecision::float32;
 };
 
 }  // namespace

@@ -24,25 +24,29 @@ int64_t divide_up(int64_t value, int64_t divisor) {
   return (value + divisor - 1) / divisor;
 }
 
-/// A factor, packed: for each block_k terms all its lines.
+/// Memory for a packed factor: two elements in each float32.
+Tensor packed_memory(int64_t lines, int64_t terms) {
+  return Tensor::empty({packed_elements(lines, terms) / 2}, DType::float32);
+}
+
+/// A packed factor: for each block_k terms all its lines. Element: uint16_t, or const.
+template <typename Element>
 struct Packed {
-  Tensor memory;  // two elements in each float32
+  Element* begin;
   int64_t lines, terms;
 
-  Packed(int64_t num_lines, int64_t num_terms)
-      : memory(Tensor::empty({packed_elements(num_lines, num_terms) / 2}, DType::float32)),
-        lines(num_lines),
-        terms(num_terms) {}
   int64_t terms_of_block(int64_t term) const { return std::min(block_k, terms - term); }
   /// Where the lines from `line` in the block of terms from `term` begin.
-  uint16_t* at(int64_t line, int64_t term) const {
-    auto* begin = reinterpret_cast<uint16_t*>(memory.data<float>());
+  Element* at(int64_t line, int64_t term) const {
     return begin + packed_elements(lines, term) + packed_elements(line, terms_of_block(term));
   }
 };
 
+/// Packs a factor into memory of its size.
 template <typename Pack>
-void pack_all(const Lines& source, const Packed& packed, const Pack& pack) {
+void pack_all(const Lines& source, const Tensor& memory, const Pack& pack) {
+  const Packed<uint16_t> packed{reinterpret_cast<uint16_t*>(memory.data<float>()), source.lines,
+                                source.terms};
   const int64_t groups = divide_up(source.lines, group_lines);
   parallel_pieces(divide_up(source.terms, block_k) * groups, 1, [&](int64_t piece, int64_t) {
     const int64_t line = piece % groups * group_lines, term = piece / groups * block_k;
@@ -55,8 +59,10 @@ void pack_all(const Lines& source, const Packed& packed, const Pack& pack) {
   });
 }
 
-void multiply_blocks(const Instructions& instructions, const Gemm<float>& args, const Packed& a,
-                     const Packed& b) {
+void multiply_blocks(const Instructions& instructions, const Gemm<float>& args, const float* packed_a,
+                     const float* packed_b) {
+  const Packed<const uint16_t> a{reinterpret_cast<const uint16_t*>(packed_a), args.m, args.k};
+  const Packed<const uint16_t> b{reinterpret_cast<const uint16_t*>(packed_b), args.n, args.k};
   const int64_t row_blocks = divide_up(args.m, block_m), blocks = row_blocks * divide_up(args.n, block_n);
 #pragma omp parallel for schedule(dynamic) if (blocks > 1)
   for (int64_t block = 0; block < blocks; ++block) {
@@ -91,6 +97,27 @@ Tensor rounded_copy(const float* data, int64_t rows, int64_t columns, int64_t ld
     std::transform(data + row * ld, data + row * ld + columns, copy.data<float>() + row * columns, rounded);
   });
   return copy;
+}
+
+/// Replaces b of `product` by a rounded copy, which is returned.
+Tensor round_right_factor(Gemm<float>& product) {
+  const int64_t rows = product.transpose_b ? product.n : product.k;
+  const int64_t columns = product.transpose_b ? product.k : product.n;
+  Tensor copy = rounded_copy(product.b, rows, columns, product.ldb);
+  product.b = copy.data<float>();
+  product.ldb = columns;
+  return copy;
+}
+
+Tensor packed_right_factor(const Gemm<float>& args) {
+  Tensor packed = packed_memory(args.n, args.k);
+  pack_all({.data = args.b,
+            .line_step = args.transpose_b ? args.ldb : 1,
+            .term_step = args.transpose_b ? 1 : args.ldb,
+            .lines = args.n,
+            .terms = args.k},
+           packed, pack_b);
+  return packed;
 }
 
 #if defined(__x86_64__)
@@ -143,33 +170,33 @@ const Instructions* fastest_instructions() {
 }
 
 void gemm_with(const Instructions& instructions, const Gemm<float>& args) {
-  const Packed a(args.m, args.k), b(args.n, args.k);
+  const Tensor a = packed_memory(args.m, args.k);
   pack_all({.data = args.a,
             .line_step = args.transpose_a ? 1 : args.lda,
             .term_step = args.transpose_a ? args.lda : 1,
             .lines = args.m,
             .terms = args.k},
            a, pack_a);
-  pack_all({.data = args.b,
-            .line_step = args.transpose_b ? args.ldb : 1,
-            .term_step = args.transpose_b ? 1 : args.ldb,
-            .lines = args.n,
-            .terms = args.k},
-           b, pack_b);
-  multiply_blocks(instructions, args, a, b);
+  const Tensor b = args.packed_b == nullptr ? packed_right_factor(args) : Tensor();
+  multiply_blocks(instructions, args, a.data<float>(), b.defined() ? b.data<float>() : args.packed_b);
 }
 
 void gemm_of_rounded(const Gemm<float>& args) {
   const int64_t a_rows = args.transpose_a ? args.k : args.m, a_columns = args.transpose_a ? args.m : args.k;
-  const int64_t b_rows = args.transpose_b ? args.n : args.k, b_columns = args.transpose_b ? args.k : args.n;
   const Tensor a = rounded_copy(args.a, a_rows, a_columns, args.lda);
-  const Tensor b = rounded_copy(args.b, b_rows, b_columns, args.ldb);
   Gemm<float> product = args;
   product.a = a.data<float>();
   product.lda = a_columns;
-  product.b = b.data<float>();
-  product.ldb = b_columns;
+  if (args.packed_b != nullptr) return normtune::gemm(product);
+  const Tensor rounded_b = round_right_factor(product);
   normtune::gemm(product);
+}
+
+Tensor pack_factor(const Gemm<float>& args) {
+  if (fastest_instructions() != nullptr) return packed_right_factor(args);
+  Gemm<float> product = args;
+  const Tensor rounded_b = round_right_factor(product);
+  return normtune::pack_factor(product);
 }
 
 void gemm(const Gemm<float>& args) {

@@ -10,6 +10,9 @@ namespace normtune::bf16 {
 /// not the same with each of the instructions.
 void gemm(const Gemm<float>& args);
 
+/// b as gemm() packs it for itself; see normtune::pack_factor().
+Tensor pack_factor(const Gemm<float>& args);
+
 /// The fastest instructions of this processor that the system lets this process use; null if it has none for
 /// bfloat16.
 const Instructions* fastest_instructions();
