@@ -164,7 +164,7 @@ Variable linear(const Variable& input, const Variable& weight, const Variable& b
   return linear(input, std::vector<Variable>{weight}, std::vector<Variable>{bias});
 }
 
-std::shared_ptr<const void> hold_constant_weights(const std::vector<Variable>& weights) {
+std::shared_ptr<const void> hold_constant_weights(const std::vector<Variable>& weights, Pass pass) {
   struct Held {
     std::vector<Tensor> weights;  // the form is found by their address, which must stay theirs
     std::shared_ptr<const void> form;
@@ -175,7 +175,7 @@ std::shared_ptr<const void> hold_constant_weights(const std::vector<Variable>& w
     held->weights.push_back(weight.tensor());
   }
   const auto all = stacked_weights(held->weights);
-  if (all) held->form = weights[0].backend().hold_constant(*all, true);
+  if (all) held->form = weights[0].backend().hold_constant(*all, pass == Pass::forward);
   return held->form ? held : nullptr;
 }
 

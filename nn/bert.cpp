@@ -215,26 +215,41 @@ Variable Bert::classify(const PackedBatch& batch, const ForwardContext& context)
   return classifier_.forward(pooled_output, context, cls_rows(batch));
 }
 
-std::vector<std::shared_ptr<const void>> Bert::hold_frozen_weights() const {
-  std::vector<std::shared_ptr<const void>> held;
-  const auto hold = [&](const std::vector<Variable>& weights) {
-    if (std::ranges::any_of(weights, &Variable::requires_grad)) return;
-    if (auto constant = hold_constant_weights(weights)) held.push_back(std::move(constant));
-  };
+std::vector<std::vector<Variable>> Bert::constant_factors() const {
+  std::vector<std::vector<Variable>> factors;
   for (int64_t i = 0; i < num_layers(); ++i) {
     const BertLayer& layer = layers_[static_cast<size_t>(i)];
     const auto& [query, key, value] = layer.attention;
-    if (last_layer_cls_only_ && i + 1 == num_layers()) {  // the products of forward_cls()
-      hold({query.weight});
-      hold({key.weight, value.weight});
+    if (last_layer_cls_only_ && i + 1 == num_layers()) {
+      factors.insert(factors.end(), {{query.weight}, {key.weight, value.weight}});
     } else {
-      hold({query.weight, key.weight, value.weight});
+      factors.push_back({query.weight, key.weight, value.weight});
     }
-    hold({layer.attention_output.dense.weight});
-    hold({layer.intermediate.weight});
-    hold({layer.output.dense.weight});
+    factors.insert(
+        factors.end(),
+        {{layer.attention_output.dense.weight}, {layer.intermediate.weight}, {layer.output.dense.weight}});
   }
-  hold({pooler_.weight});
+  factors.push_back({pooler_.weight});
+  std::erase_if(factors, [](const std::vector<Variable>& weights) {
+    return std::ranges::any_of(weights, &Variable::requires_grad);
+  });
+  return factors;
+}
+
+std::vector<std::shared_ptr<const void>> Bert::hold_frozen_weights() const {
+  // A second form, for backward, where it costs little beside the rest of a process.
+  constexpr size_t most_bytes_for_both = size_t{64} << 20;
+  const std::vector<std::vector<Variable>> factors = constant_factors();
+  size_t bytes = 0;
+  for (const std::vector<Variable>& weights : factors) {
+    for (const Variable& weight : weights) bytes += weight.tensor().nbytes();
+  }
+  std::vector<std::shared_ptr<const void>> held;
+  for (const std::vector<Variable>& weights : factors) {
+    held.push_back(hold_constant_weights(weights, Pass::forward));
+    if (bytes <= most_bytes_for_both) held.push_back(hold_constant_weights(weights, Pass::backward));
+  }
+  std::erase(held, nullptr);
   return held;
 }
 

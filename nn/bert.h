@@ -147,6 +147,8 @@ class Bert {
   std::vector<LinearModule> linear_modules();
 
  private:
+  /// The frozen weights of the encoder and the pooler, those of one product side by side.
+  std::vector<std::vector<Variable>> constant_factors() const;
   BertLayer make_layer(int64_t index);
   void make_heads();
   Variable encode_below_last(const PackedBatch& batch, const ForwardContext& context) const;
