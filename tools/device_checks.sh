@@ -12,6 +12,7 @@
 #   --programs DIR    a folder made by bundle, or a build folder (build)
 #   --results DIR     logs, tables, and what has passed (device_results)
 #   --seconds N       stops after N seconds; the step that runs then counts as not done
+#   --rounds N        of each table of bench (2); 1 where time is short
 #
 # A step leaves STEP.log and, if it passed, STEP.passed in the results folder, and is skipped from then on.
 # PYTHON=python3 chooses the Python that has PyTorch. The exit code is 0 if all steps passed, 2 without a device.
@@ -22,6 +23,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 programs=build
 results=device_results
 deadline=0
+rounds=2
 python=${PYTHON:-python3}
 failed=0
 
@@ -202,22 +204,22 @@ beside_pytorch() {
     --json "$results/bench-$name.jsonl" "$@"
 }
 
-# NAME and options of each table, the ones that matter most first. torch.compile takes most of a minute for each case.
+# NAME and options of each table, the ones that matter most first. Compiling takes longest.
 bench_steps() {
   local rest=layernorm-all,bitfit,lora shape batch
   for batch in '32 --seq 128' '16 --seq 384'; do
     for shape in base large; do
-      say "$shape-${batch##* } --precision bf16 --batch $batch --shapes $shape --methods full,layernorm --settings sdpa-fused,compile --rounds 2"
+      say "$shape-${batch##* } --precision bf16 --batch $batch --shapes $shape --methods full,layernorm --settings sdpa-fused,compile --rounds $rounds"
     done
   done
   for batch in '32 --seq 128' '16 --seq 384'; do
-    say "methods-${batch##* } --precision bf16 --batch $batch --shapes base,large --methods $rest --settings sdpa-fused --rounds 2"
+    say "methods-${batch##* } --precision bf16 --batch $batch --shapes base,large --methods $rest --settings sdpa-fused --rounds $rounds"
   done
   for task in mrpc cola; do
-    say "$task --precision bf16 --batch 32 --lengths $here/bench_lengths_$task.txt --shapes base,large --methods full,layernorm --settings sdpa-fused --rounds 2 --repeats 3"
+    say "$task --precision bf16 --batch 32 --lengths $here/bench_lengths_$task.txt --shapes base,large --methods full,layernorm --settings sdpa-fused --rounds $rounds --repeats 3"
   done
   for precision in fp32 tf32; do
-    say "$precision --precision $precision --batch 32 --seq 128 --shapes base,large --methods full,layernorm --settings sdpa-fused --rounds 2"
+    say "$precision --precision $precision --batch 32 --seq 128 --shapes base,large --methods full,layernorm --settings sdpa-fused --rounds $rounds"
   done
 }
 
@@ -251,11 +253,16 @@ status() {
 words=()
 while [ $# -gt 0 ]; do
   case $1 in
-    --programs | --results | --seconds)
+    --programs | --results | --seconds | --rounds)
       [ $# -gt 1 ] || stop "$1: expected a value"
-      case $1 in --programs) programs=$2 ;; --results) results=$2 ;; --seconds) deadline=$((SECONDS + $2)) ;; esac
+      case $1 in
+        --programs) programs=$2 ;;
+        --results) results=$2 ;;
+        --seconds) deadline=$((SECONDS + $2)) ;;
+        --rounds) rounds=$2 ;;
+      esac
       shift 2 ;;
-    -h | --help) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0"; exit 0 ;;
+    -h | --help) sed -n '2,/^# shellcheck/{/^# shellcheck/!s/^# \{0,1\}//p}' "$0"; exit 0 ;;
     -*) stop "unknown option $1 (see --help)" ;;
     *) words+=("$1"); shift ;;
   esac
