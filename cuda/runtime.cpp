@@ -64,7 +64,9 @@ void Stream::synchronize() const {
 
 std::string describe_devices() {
   int count = 0;
-  if (cudaGetDeviceCount(&count) != cudaSuccess || count == 0) return "no CUDA device";
+  const cudaError_t code = cudaGetDeviceCount(&count);
+  if (code != cudaSuccess) return fmt::format("no CUDA device: {}", cudaGetErrorString(code));
+  if (count == 0) return "no CUDA device";
   std::string names;
   for (int index = 0; index < count; ++index) {
     cudaDeviceProp properties{};

@@ -65,7 +65,7 @@ void check_logits(const std::vector<double>& logits, size_t num_labels, const Te
 Tensor make_seeds(const Tensor& logits, const PackedBatch& batch, const Tensor& labels, FisherKind kind,
                   size_t pass) {
   const auto num_labels = static_cast<size_t>(logits.size(1));
-  const std::vector<double> values = logits.to(DType::float64).to_vector<double>();
+  const std::vector<double> values = logits.to(Device{}).to(DType::float64).to_vector<double>();
   check_logits(values, num_labels, batch.cls_example_ids);
   const bool regression = is_floating(labels.dtype());
   const std::vector<double> targets = regression ? labels.to_vector<double>() : std::vector<double>();
@@ -124,13 +124,13 @@ class AllTrainable {
   std::vector<bool> trainable_;
 };
 
-/// The gradients divided by the number of examples.
+/// The gradients divided by the number of examples, in the memory of the host.
 std::vector<NamedTensor> take_means(const Bert& model, int64_t num_examples) {
   std::vector<NamedTensor> means;
   for (const Parameter& parameter : model.parameters()) {
     const Tensor& squares = parameter.variable.grad();
     squares.backend().scale(squares, 1.0 / static_cast<double>(num_examples), squares);
-    means.push_back({parameter.name, squares});
+    means.push_back({parameter.name, squares.to(Device{})});
   }
   return means;
 }

@@ -77,7 +77,7 @@ test_cuda() { if in_bundle; then echo "$programs/test_cuda"; else echo "$program
 link_cublas() {
   local found
   in_bundle || return 0
-  if ldconfig -p 2>/dev/null | grep -q 'libcublasLt\.so\.13'; then return 0; fi
+  if ldconfig -p 2>/dev/null | grep 'libcublasLt\.so\.13' >/dev/null; then return 0; fi
   found=$({ compgen -G '/usr/local/cuda*/lib*/libcublasLt.so.13'
     compgen -G '/usr/local/cuda*/targets/*/lib/libcublasLt.so.13'
     "$python" -c 'import sys; print("\n".join(p + "/nvidia/cu13/lib/libcublasLt.so.13" for p in sys.path))' 2>/dev/null
@@ -226,7 +226,7 @@ bench_steps() {
 bench() {
   local name options names=("$@")
   for name in "${names[@]}"; do
-    bench_steps | grep -q "^$name " || stop "bench: expected some of $(bench_steps | cut -d' ' -f1 | paste -sd' ' -), found '$name'"
+    bench_steps | grep "^$name " >/dev/null || stop "bench: expected some of $(bench_steps | cut -d' ' -f1 | paste -sd' ' -), found '$name'"
   done
   step bench-alone in_time "$(normtune)" bench --device cuda --precision bf16 --shape base --batch 32 --seq 128 --kernels
   while read -r name options; do

@@ -1,3 +1,5 @@
+#include <cmath>
+
 #include "tests/cuda/device_testing.h"
 
 using namespace normtune;
@@ -53,6 +55,29 @@ BOOST_AUTO_TEST_CASE(products_of_slices) {
 
 BOOST_AUTO_TEST_CASE(products_of_slices_rounded_to_bfloat16) {
   check_products_of_slices("matmul in bfloat16", ProductPrecision::bf16);
+}
+
+/// The emulated device has no such products.
+BOOST_AUTO_TEST_CASE(products_in_tf32_are_close) {
+  if (is_emulated() || !device_at_hand()) return;
+  CaseRandom random(1);
+  const Tensor a = random.floats({130, 70}), b = random.floats({70, 90});
+  Backend& backend = backend_of(cuda_device);
+  const Tensor c = Tensor::empty({130, 90}, DType::float32, cuda_device), expected = Tensor::empty_like(c);
+  const Tensor a_there = a.to(cuda_device), b_there = b.to(cuda_device);
+  backend.matmul({.a = a_there, .b = b_there, .c = expected});
+  backend.set_product_precision(ProductPrecision::tf32);
+  backend.matmul({.a = a_there, .b = b_there, .c = c});
+  backend.set_product_precision(ProductPrecision::float32);
+  const std::vector<float> found = c.to(Device{}).to_vector<float>(),
+                           exact = expected.to(Device{}).to_vector<float>();
+  double error = 0, size = 0;
+  for (size_t i = 0; i < exact.size(); ++i) {
+    error += std::pow(static_cast<double>(found[i]) - static_cast<double>(exact[i]), 2);
+    size += std::pow(static_cast<double>(exact[i]), 2);
+  }
+  BOOST_TEST(error > 0);
+  BOOST_TEST(error <= 1e-6 * size);  // 11 bits of significand
 }
 
 /// Changing a factor that is held shows that products read what was made of it.

@@ -1,0 +1,60 @@
+#include "experiments/fisher.h"
+
+#include <cmath>
+
+#include "tests/cuda/device_testing.h"
+#include "tests/experiments/tiny_run.h"
+
+using namespace normtune;
+using namespace normtune::test;
+using tiny::Workspace;
+
+/// Fisher information measured on the device, from model and data to the report.
+BOOST_AUTO_TEST_SUITE(fisher)
+
+namespace {
+
+FisherMeasurement measure(FisherOptions options, Device device) {
+  options.device = device;
+  FisherInput input = load_fisher_input(options);
+  return measure_fisher(input, options).value();
+}
+
+/// The gradient of a key bias is zero but for rounding.
+void check_elements(const NamedTensor& found, const NamedTensor& expected) {
+  BOOST_REQUIRE(found.name == expected.name);
+  const std::vector<float> values = found.tensor.to_vector<float>(),
+                           exact = expected.tensor.to_vector<float>();
+  BOOST_REQUIRE(values.size() == exact.size());
+  double error = 0, size = 0;
+  for (size_t i = 0; i < exact.size(); ++i) {
+    error = std::max(error, std::abs(static_cast<double>(values[i]) - static_cast<double>(exact[i])));
+    size = std::max(size, std::abs(static_cast<double>(exact[i])));
+  }
+  BOOST_CHECK_MESSAGE(error <= 1e-4 * size + 1e-10, found.name << ": " << error << " of " << size);
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(equals_the_cpu) {
+  if (!device_at_hand()) return;
+  const Workspace workspace;
+  for (const std::string task : {"sst2", "stsb"}) {
+    for (const bool expected_form : {false, true}) {
+      BOOST_TEST_CONTEXT(task << (expected_form ? ", expected form" : "")) {
+        FisherOptions options{.model_name_or_path = workspace.model, .expected = expected_form};
+        options.task.task_name = task;
+        options.task.glue_dir = workspace.glue;
+        options.max_seq_length = 16;
+        const FisherMeasurement on_cpu = measure(options, {}), on_device = measure(options, cuda_device);
+        BOOST_REQUIRE(on_device.elements.size() == on_cpu.elements.size());
+        for (size_t i = 0; i < on_cpu.elements.size(); ++i) {
+          check_elements(on_device.elements[i], on_cpu.elements[i]);
+        }
+        BOOST_REQUIRE(on_device.report.components.size() == on_cpu.report.components.size());
+      }
+    }
+  }
+}
+
+BOOST_AUTO_TEST_SUITE_END()
