@@ -24,6 +24,16 @@ inline float* floats(const Tensor* tensor) {
   return tensor == nullptr ? nullptr : floats(*tensor);
 }
 
+/// Of a list of elements; null for null.
+inline const int64_t* int64s(const Tensor* indices) {
+  return indices == nullptr ? nullptr : indices->data<int64_t>();
+}
+
+/// The number of listed elements, or of all without a list.
+inline int64_t count_of(const Tensor& tensor, const Tensor* indices) {
+  return indices == nullptr ? tensor.numel() : indices->numel();
+}
+
 inline float* floats(const MatrixRef& matrix) {
   require_float32(matrix.dtype);
   return matrix.as<float>();

@@ -100,12 +100,13 @@ class KernelBackend : public Backend {
 
   void adamw_step(const AdamWStep& args) override { cuda::adamw_step(launch_, args); }
   void sgd_step(const SgdStep& args) override { cuda::sgd_step(launch_, args); }
-  double squared_norm(const Tensor& input, const Tensor* indices) override {
-    const Tensor result = Tensor::empty({}, DType::float64, launch_.device);
-    cuda::squared_norm(launch_, input, indices, result);
-    double norm = 0;
-    copy_to_host(&norm, result.raw_data(), sizeof(norm));
-    return norm;
+  std::vector<double> squared_norms(const std::vector<NormInput>& inputs) override {
+    const Tensor on_device =
+        Tensor::empty({static_cast<int64_t>(inputs.size())}, DType::float64, launch_.device);
+    cuda::squared_norms(launch_, inputs, on_device);
+    std::vector<double> norms(inputs.size());
+    copy_to_host(norms.data(), on_device.raw_data(), on_device.nbytes());
+    return norms;
   }
 
  protected:

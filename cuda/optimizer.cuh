@@ -1,33 +1,61 @@
 #pragma once
 
-#include "cuda/elementwise.cuh"
+#include "cuda/tensor_table.cuh"
 
 namespace normtune::cuda {
 inline namespace NORMTUNE_TARGET {
 
-/// A thread has an element; with `indices` it is the listed one, whose moments lie at the place in the list.
+/// A tensor of an AdamW update. With `indices` the elements are the listed ones, whose moments lie at their
+/// place in the list.
+struct AdamWEntry {
+  float *parameter, *first_moment, *second_moment;
+  const float* gradient;
+  const int64_t* indices;  // or null
+  int64_t count;
+  AdamWScalars<float> scalars;
+};
+
 template <typename Launcher>
 void adamw_step(const Launcher& launch, const Backend::AdamWStep& args) {
-  float *parameter = floats(args.parameter), *gradient = floats(args.gradient);
-  float *first = floats(args.first_moment), *second = floats(args.second_moment);
-  const int64_t* indices = args.indices == nullptr ? nullptr : args.indices->data<int64_t>();
-  const AdamWScalars<float> scalars = adamw_scalars<float>(adamw_factors(args));
-  for_each_element(launch, args.first_moment.numel(), [=] __device__(int64_t i) {
-    const int64_t at = indices == nullptr ? i : indices[i];
-    adamw_element(parameter[at], gradient[at], first[i], second[i], scalars);
+  std::vector<AdamWEntry> entries;
+  for (const Backend::AdamWTensor& tensor : args.tensors) {
+    entries.push_back({.parameter = floats(tensor.parameter),
+                       .first_moment = floats(tensor.first_moment),
+                       .second_moment = floats(tensor.second_moment),
+                       .gradient = floats(tensor.gradient),
+                       .indices = int64s(tensor.indices),
+                       .count = tensor.first_moment.numel(),
+                       .scalars = adamw_scalars<float>(adamw_factors(args, tensor.weight_decay))});
+  }
+  for_each_element_of(launch, entries, [] __device__(const AdamWEntry& tensor, int64_t i) {
+    const int64_t at = tensor.indices == nullptr ? i : tensor.indices[i];
+    adamw_element(tensor.parameter[at], tensor.gradient[at], tensor.first_moment[i], tensor.second_moment[i],
+                  tensor.scalars);
   });
 }
 
+struct SgdEntry {
+  float* parameter;
+  const float* gradient;
+  const int64_t* indices;  // or null
+  int64_t count;
+  float weight_decay;
+};
+
 template <typename Launcher>
 void sgd_step(const Launcher& launch, const Backend::SgdStep& args) {
-  float *parameter = floats(args.parameter), *gradient = floats(args.gradient);
-  const int64_t* indices = args.indices == nullptr ? nullptr : args.indices->data<int64_t>();
-  const int64_t count = indices == nullptr ? args.parameter.numel() : args.indices->numel();
-  const auto lr = static_cast<float>(args.lr), weight_decay = static_cast<float>(args.weight_decay);
-  const auto gradient_scale = static_cast<float>(args.gradient_scale);
-  for_each_element(launch, count, [=] __device__(int64_t i) {
-    const int64_t at = indices == nullptr ? i : indices[i];
-    sgd_element(parameter[at], gradient[at], lr, weight_decay, gradient_scale);
+  std::vector<SgdEntry> entries;
+  for (const Backend::SgdTensor& tensor : args.tensors) {
+    entries.push_back({.parameter = floats(tensor.parameter),
+                       .gradient = floats(tensor.gradient),
+                       .indices = int64s(tensor.indices),
+                       .count = count_of(tensor.parameter, tensor.indices),
+                       .weight_decay = static_cast<float>(tensor.weight_decay)});
+  }
+  const auto lr = static_cast<float>(args.lr), gradient_scale = static_cast<float>(args.gradient_scale);
+  for_each_element_of(launch, entries, [=] __device__(const SgdEntry& tensor, int64_t i) {
+    const int64_t at = tensor.indices == nullptr ? i : tensor.indices[i];
+    sgd_element(tensor.parameter[at], tensor.gradient[at], lr, tensor.weight_decay, gradient_scale);
   });
 }
 

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "cuda/elementwise.cuh"
+#include "cuda/tensor_table.cuh"
 
 // Sums have two stages. First each block adds up a fixed piece of the terms; then the partial sums are added
 // in a fixed order. No atomic operation takes part: equal bits in every run.
@@ -8,14 +8,11 @@
 namespace normtune::cuda {
 inline namespace NORMTUNE_TARGET {
 
-/// Terms whose sum makes one partial result.
-constexpr int64_t terms_per_piece = 4096;
-
 /// partial[piece] = sum of value(i) over the terms i of a piece.
 template <typename Value>
 __global__ void piece_sums_kernel(int64_t count, Value value, double* partial) {
-  const int64_t begin = blockIdx.x * terms_per_piece;
-  const int64_t end = begin + terms_per_piece < count ? begin + terms_per_piece : count;
+  const int64_t begin = blockIdx.x * elements_per_piece;
+  const int64_t end = begin + elements_per_piece < count ? begin + elements_per_piece : count;
   double sum = 0;
   for (int64_t i = begin + threadIdx.x; i < end; i += blockDim.x) sum += value(i);
   sum = block_sum(sum);
@@ -39,7 +36,7 @@ void finish_sum(const Launcher& launch, const double* terms, int64_t count, cons
 /// Calls finish(sum of value(i) over i in [0, count)) in one thread.
 template <typename Launcher, typename Value, typename Finish>
 void sum_terms(const Launcher& launch, int64_t count, const Value& value, const Finish& finish) {
-  const int64_t pieces = divide_up(count, terms_per_piece);
+  const int64_t pieces = divide_up(count, elements_per_piece);
   const Tensor partial = Tensor::empty({pieces}, DType::float64, launch.device);
   launch(piece_sums_kernel<Value>, Grid{.blocks = pieces, .threads = element_threads}, count, value,
          partial.data<double>());
@@ -55,19 +52,58 @@ void sum(const Launcher& launch, const Tensor& input, const Tensor& output) {
       [=] __device__(double total) { to[0] = static_cast<float>(total); });
 }
 
-/// Writes the sum of squares to `result` [] float64.
+struct NormEntry {
+  const float* elements;
+  const int64_t* indices;  // or null for all elements
+  int64_t count;
+};
+
+/// partial[piece] = sum of squares of the elements of a piece.
+static __global__ void piece_squares_kernel(const __grid_constant__ TensorTable<NormEntry> table,
+                                            double* partial) {
+  const Piece piece = piece_of_block(table);
+  const NormEntry& tensor = table.entries[piece.tensor];
+  double sum = 0;
+  for (int64_t i = piece.begin + threadIdx.x; i < piece.end; i += blockDim.x) {
+    const auto value =
+        static_cast<double>(tensor.elements[tensor.indices == nullptr ? i : tensor.indices[i]]);
+    sum += value * value;
+  }
+  sum = block_sum(sum);
+  if (threadIdx.x == 0) partial[blockIdx.x] = sum;
+}
+
+/// sums[tensor] = sum of partial[piece] over the pieces of a tensor; a block has a tensor.
+static __global__ void sum_pieces_kernel(const __grid_constant__ TensorTable<NormEntry> table,
+                                         const double* partial, double* sums) {
+  const auto tensor = static_cast<int>(blockIdx.x);
+  double sum = 0;
+  for (int64_t piece = table.pieces_begin(tensor) + threadIdx.x; piece < table.pieces_end[tensor];
+       piece += blockDim.x) {
+    sum += partial[piece];
+  }
+  sum = block_sum(sum);
+  if (threadIdx.x == 0) sums[tensor] = sum;
+}
+
+/// Writes the sum of squares of each input to `result` [number of inputs] float64.
 template <typename Launcher>
-void squared_norm(const Launcher& launch, const Tensor& input, const Tensor* indices, const Tensor& result) {
-  const float* elements = floats(input);
-  const int64_t* index = indices == nullptr ? nullptr : indices->data<int64_t>();
-  double* to = result.data<double>();
-  sum_terms(
-      launch, indices == nullptr ? input.numel() : indices->numel(),
-      [=] __device__(int64_t i) -> double {
-        const auto value = static_cast<double>(elements[index == nullptr ? i : index[i]]);
-        return value * value;
-      },
-      [=] __device__(double total) { to[0] = total; });
+void squared_norms(const Launcher& launch, const std::vector<Backend::NormInput>& inputs,
+                   const Tensor& result) {
+  std::vector<NormEntry> entries;
+  for (const Backend::NormInput& input : inputs) {
+    entries.push_back({.elements = floats(input.tensor),
+                       .indices = int64s(input.indices),
+                       .count = count_of(input.tensor, input.indices)});
+  }
+  for_each_table(entries, [&](const TensorTable<NormEntry>& table, int64_t first) {
+    const int64_t pieces = table.num_pieces();
+    const Tensor partial = Tensor::empty({pieces}, DType::float64, launch.device);
+    launch(piece_squares_kernel, Grid{.blocks = pieces, .threads = element_threads}, table,
+           partial.data<double>());
+    launch(sum_pieces_kernel, Grid{.blocks = table.size, .threads = element_threads}, table,
+           partial.data<double>(), result.data<double>() + first);
+  });
 }
 
 /// Rows whose sum makes one partial result of a sum over rows.

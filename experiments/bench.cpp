@@ -303,16 +303,16 @@ class KernelBench {
                  second = values(shape);
     add_memory_bound("adamw_step", shape, 7 * static_cast<double>(parameter.nbytes()), [&] {
       backend_.adamw_step({.variant = AdamWVariant::torch,
-                           .parameter = parameter,
-                           .gradient = gradient,
-                           .first_moment = first,
-                           .second_moment = second,
-                           .indices = nullptr,
+                           .tensors = {{.parameter = parameter,
+                                        .gradient = gradient,
+                                        .first_moment = first,
+                                        .second_moment = second,
+                                        .indices = nullptr,
+                                        .weight_decay = 0}},
                            .lr = 1e-5,
                            .beta1 = 0.9,
                            .beta2 = 0.999,
                            .eps = 1e-8,
-                           .weight_decay = 0,
                            .gradient_scale = 1,
                            .step = 1});
     });

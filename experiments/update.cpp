@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <string>
+#include <vector>
 
 namespace normtune {
 
@@ -19,13 +21,24 @@ std::string name_examples(std::span<const int64_t> examples) {
 constexpr const char* numeric_advice =
     "a smaller --learning_rate may help; checkpoints written before are good";
 
-/// The first parameter with a value that is not finite; empty if there is none.
-std::string first_nonfinite_parameter(const Bert& model) {
-  for (const Parameter& parameter : model.parameters()) {
-    const Tensor& tensor = parameter.variable.tensor();
-    if (!std::isfinite(tensor.backend().squared_norm(tensor, nullptr))) return parameter.name;
+/// The name of the first tensor with a value that is not finite; empty if there is none.
+std::string first_nonfinite(const std::vector<NamedTensor>& tensors) {
+  if (tensors.empty()) return "";
+  std::vector<Backend::NormInput> inputs;
+  for (const NamedTensor& named : tensors) inputs.push_back({named.tensor});
+  const std::vector<double> squares = tensors.front().tensor.backend().squared_norms(inputs);
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    if (!std::isfinite(squares[i])) return tensors[i].name;
   }
   return "";
+}
+
+std::string first_nonfinite_parameter(const Bert& model) {
+  std::vector<NamedTensor> values;
+  for (const Parameter& parameter : model.parameters()) {
+    values.push_back({parameter.name, parameter.variable.tensor()});
+  }
+  return first_nonfinite(values);
 }
 
 [[noreturn]] void fail_at_loss(const Bert& model, double loss, std::span<const int64_t> examples,
@@ -82,12 +95,14 @@ UpdateResult run_update(Bert& model, const TrainingObjective& objective, Optimiz
 }
 
 void check_trained_values(const Optimizer& optimizer, int64_t step) {
+  std::vector<NamedTensor> values;
   for (const TrainableTensor& trainable : optimizer.tensors()) {
-    const Tensor& tensor = trainable.variable.tensor();
-    if (std::isfinite(tensor.backend().squared_norm(tensor, nullptr))) continue;
-    fail(ErrorKind::numeric, "step {}: the update left tensor '{}' with values that are not finite; {}", step,
-         trainable.name, numeric_advice);
+    values.push_back({trainable.name, trainable.variable.tensor()});
   }
+  const std::string bad = first_nonfinite(values);
+  if (bad.empty()) return;
+  fail(ErrorKind::numeric, "step {}: the update left tensor '{}' with values that are not finite; {}", step,
+       bad, numeric_advice);
 }
 
 }  // namespace normtune

@@ -1,6 +1,7 @@
 #include "nn/optimizer.h"
 
 #include <cmath>
+#include <numeric>
 
 namespace normtune {
 
@@ -22,10 +23,21 @@ AdamWVariant variant_of(OptimizerKind kind) {
   return AdamWVariant::torch;
 }
 
-double squared_gradient_norm(const TrainableTensor& trainable) {
-  const Tensor& gradient = trainable.variable.grad();
-  if (!gradient.defined()) return 0;
-  return gradient.backend().squared_norm(gradient, indices_or_null(trainable));
+std::vector<const TrainableTensor*> with_gradient(const std::vector<TrainableTensor>& tensors) {
+  std::vector<const TrainableTensor*> found;
+  for (const TrainableTensor& trainable : tensors) {
+    if (trainable.variable.grad().defined()) found.push_back(&trainable);
+  }
+  return found;
+}
+
+std::vector<double> squared_gradient_norms(const std::vector<const TrainableTensor*>& tensors) {
+  if (tensors.empty()) return {};
+  std::vector<Backend::NormInput> gradients;
+  for (const TrainableTensor* trainable : tensors) {
+    gradients.push_back({trainable->variable.grad(), indices_or_null(*trainable)});
+  }
+  return gradients.front().tensor.backend().squared_norms(gradients);
 }
 
 void restore(const std::vector<NamedTensor>& state, const std::string& name, Tensor moment) {
@@ -60,50 +72,60 @@ Optimizer::Optimizer(std::vector<TrainableTensor> tensors, OptimizerSettings set
   }
 }
 
-void Optimizer::step(double lr, double gradient_scale) {
-  ++num_steps_;
-  for (size_t i = 0; i < tensors_.size(); ++i) {
-    if (tensors_[i].variable.grad().defined()) update(i, lr, gradient_scale);
-  }
+double Optimizer::weight_decay_of(const TrainableTensor& trainable) const {
+  return trainable.weight_decay ? settings_.weight_decay : 0;
 }
 
-void Optimizer::update(size_t i, double lr, double gradient_scale) {
-  const TrainableTensor& trainable = tensors_[i];
-  const Tensor& parameter = trainable.variable.tensor();
-  const double weight_decay = trainable.weight_decay ? settings_.weight_decay : 0;
-  if (settings_.kind == OptimizerKind::sgd) {
-    parameter.backend().sgd_step({.parameter = parameter,
-                                  .gradient = trainable.variable.grad(),
-                                  .indices = indices_or_null(trainable),
-                                  .lr = lr,
-                                  .weight_decay = weight_decay,
-                                  .gradient_scale = gradient_scale});
-    return;
+void Optimizer::step(double lr, double gradient_scale) {
+  ++num_steps_;
+  if (with_gradient(tensors_).empty()) return;
+  if (settings_.kind == OptimizerKind::sgd) return step_sgd(lr, gradient_scale);
+  step_adamw(lr, gradient_scale);
+}
+
+void Optimizer::step_adamw(double lr, double gradient_scale) {
+  Backend::AdamWStep step{.variant = variant_of(settings_.kind),
+                          .tensors = {},
+                          .lr = lr,
+                          .beta1 = settings_.beta1,
+                          .beta2 = settings_.beta2,
+                          .eps = settings_.eps,
+                          .gradient_scale = gradient_scale,
+                          .step = num_steps_};
+  for (size_t i = 0; i < tensors_.size(); ++i) {
+    const TrainableTensor& trainable = tensors_[i];
+    if (!trainable.variable.grad().defined()) continue;
+    step.tensors.push_back({.parameter = trainable.variable.tensor(),
+                            .gradient = trainable.variable.grad(),
+                            .first_moment = first_moments_[i],
+                            .second_moment = second_moments_[i],
+                            .indices = indices_or_null(trainable),
+                            .weight_decay = weight_decay_of(trainable)});
   }
-  parameter.backend().adamw_step({.variant = variant_of(settings_.kind),
-                                  .parameter = parameter,
-                                  .gradient = trainable.variable.grad(),
-                                  .first_moment = first_moments_[i],
-                                  .second_moment = second_moments_[i],
-                                  .indices = indices_or_null(trainable),
-                                  .lr = lr,
-                                  .beta1 = settings_.beta1,
-                                  .beta2 = settings_.beta2,
-                                  .eps = settings_.eps,
-                                  .weight_decay = weight_decay,
-                                  .gradient_scale = gradient_scale,
-                                  .step = num_steps_});
+  step.tensors.front().parameter.backend().adamw_step(step);
+}
+
+void Optimizer::step_sgd(double lr, double gradient_scale) {
+  Backend::SgdStep step{.tensors = {}, .lr = lr, .gradient_scale = gradient_scale};
+  for (const TrainableTensor* trainable : with_gradient(tensors_)) {
+    step.tensors.push_back({.parameter = trainable->variable.tensor(),
+                            .gradient = trainable->variable.grad(),
+                            .indices = indices_or_null(*trainable),
+                            .weight_decay = weight_decay_of(*trainable)});
+  }
+  step.tensors.front().parameter.backend().sgd_step(step);
 }
 
 double Optimizer::gradient_norm() const {
-  double sum = 0;
-  for (const TrainableTensor& trainable : tensors_) sum += squared_gradient_norm(trainable);
-  return std::sqrt(sum);
+  const std::vector<double> squares = squared_gradient_norms(with_gradient(tensors_));
+  return std::sqrt(std::accumulate(squares.begin(), squares.end(), 0.0));
 }
 
 std::string Optimizer::first_nonfinite_gradient() const {
-  for (const TrainableTensor& trainable : tensors_) {
-    if (!std::isfinite(squared_gradient_norm(trainable))) return trainable.name;
+  const std::vector<const TrainableTensor*> tensors = with_gradient(tensors_);
+  const std::vector<double> squares = squared_gradient_norms(tensors);
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    if (!std::isfinite(squares[i])) return tensors[i]->name;
   }
   return "";
 }

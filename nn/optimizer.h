@@ -59,7 +59,9 @@ class Optimizer {
   void load_state(const std::vector<NamedTensor>& state, int64_t num_steps);
 
  private:
-  void update(size_t i, double lr, double gradient_scale);
+  double weight_decay_of(const TrainableTensor& trainable) const;
+  void step_adamw(double lr, double gradient_scale);
+  void step_sgd(double lr, double gradient_scale);
 
   std::vector<TrainableTensor> tensors_;
   OptimizerSettings settings_;

@@ -6,7 +6,7 @@
 
 namespace normtune {
 
-AdamWFactors adamw_factors(const Backend::AdamWStep& args) {
+AdamWFactors adamw_factors(const Backend::AdamWStep& args, double weight_decay) {
   AdamWFactors factors{.beta1 = args.beta1,
                        .beta2 = args.beta2,
                        .eps = args.eps,
@@ -18,7 +18,7 @@ AdamWFactors adamw_factors(const Backend::AdamWStep& args) {
   const auto step = static_cast<double>(args.step);
   const double correction1 = 1 - std::pow(args.beta1, step);
   const double root_correction2 = std::sqrt(1 - std::pow(args.beta2, step));
-  const double decay = 1 - args.lr * args.weight_decay;
+  const double decay = 1 - args.lr * weight_decay;
   switch (args.variant) {
     case AdamWVariant::torch:
       factors.decay_before = decay;

@@ -306,41 +306,56 @@ class Backend {
 
   // ---- Optimisers and norms
   // -------------------------------------------------------------------------------------
-  /// One AdamW update in one pass. With `indices`, parameter and gradient are whole tensors of which only the
-  /// listed elements move, and the moments are compact (one entry for each index).
-  struct AdamWStep {
-    AdamWVariant variant;
+  // Each call takes all tensors at once: where a launch or waiting for the device is dear, it is paid once.
+  // With `indices`, parameter and gradient are whole tensors of which only the listed elements count. What an
+  // update writes to shares no memory.
+
+  /// One AdamW update in one pass.
+  struct AdamWTensor {
     const Tensor& parameter;
     const Tensor& gradient;      // same shape as parameter
-    const Tensor& first_moment;  // parameter.numel(), or indices->numel()
+    const Tensor& first_moment;  // parameter.numel(), or indices->numel() (one entry for each index)
     const Tensor& second_moment;
     const Tensor* indices;  // [k] int64, sorted, or null for all elements
-    double lr, beta1, beta2, eps, weight_decay;
+    double weight_decay;
+  };
+  struct AdamWStep {
+    AdamWVariant variant;
+    std::vector<AdamWTensor> tensors;
+    double lr, beta1, beta2, eps;
     double gradient_scale;  // from gradient clipping; multiplies the gradient
     int64_t step;           // 1 at the first update
   };
   virtual void adamw_step(const AdamWStep& args) = 0;
 
-  /// parameter -= lr * (gradient_scale * gradient + weight_decay * parameter), on `indices` or everywhere.
-  struct SgdStep {
+  /// parameter -= lr * (gradient_scale * gradient + weight_decay * parameter)
+  struct SgdTensor {
     const Tensor& parameter;
     const Tensor& gradient;
     const Tensor* indices;
-    double lr, weight_decay, gradient_scale;
+    double weight_decay;
+  };
+  struct SgdStep {
+    std::vector<SgdTensor> tensors;
+    double lr, gradient_scale;
   };
   virtual void sgd_step(const SgdStep& args) = 0;
 
-  /// Sum of squares in double precision and a fixed order, over `indices` or everywhere. Not finite if an
-  /// element is not finite.
-  virtual double squared_norm(const Tensor& input, const Tensor* indices) = 0;
+  /// The sum of squares of each input in double precision and a fixed order, over `indices` or everywhere.
+  /// Not finite if an element is not finite.
+  struct NormInput {
+    const Tensor& tensor;
+    const Tensor* indices = nullptr;
+  };
+  virtual std::vector<double> squared_norms(const std::vector<NormInput>& inputs) = 0;
 
   // ---- The device itself ----------------------------------------------------------------------------
   /// Measures what the device can do at best, with the threads in use; takes about a second.
   virtual MachineRoof measure_roof(DType dtype) = 0;
 };
 
-/// What adamw_step does to every element, in the one form that kernels know.
-AdamWFactors adamw_factors(const Backend::AdamWStep& args);
+/// What adamw_step does to every element of a tensor, in the one form that kernels know.
+AdamWFactors adamw_factors(const Backend::AdamWStep& args, double weight_decay);
 
 /// The backend of a device. Throws Error(usage) if this build or machine has none.
 Backend& backend_of(Device device);

@@ -58,7 +58,7 @@ class CpuBackend final : public Backend {
 
   void adamw_step(const AdamWStep& args) override;
   void sgd_step(const SgdStep& args) override;
-  double squared_norm(const Tensor& input, const Tensor* indices) override;
+  std::vector<double> squared_norms(const std::vector<NormInput>& inputs) override;
 
   MachineRoof measure_roof(DType dtype) override;
 

@@ -43,27 +43,31 @@ void update_elements(const Tensor& parameter, const Tensor& gradient, const Tens
 }  // namespace
 
 void CpuBackend::adamw_step(const AdamWStep& args) {
-  const AdamWFactors factors = adamw_factors(args);
-  dispatch_floating(args.parameter.dtype(), [&]<typename T>() {
-    T *first = args.first_moment.data<T>(), *second = args.second_moment.data<T>();
-    const auto& loops = vector::loops<T>();
-    update_elements<T>(args.parameter, args.gradient, args.indices,
-                       [&](T* parameter, const T* gradient, int64_t begin, int64_t count) {
-                         loops.adamw(parameter, gradient, first + begin, second + begin, factors, count);
-                       });
-  });
+  for (const AdamWTensor& tensor : args.tensors) {
+    const AdamWFactors factors = adamw_factors(args, tensor.weight_decay);
+    dispatch_floating(tensor.parameter.dtype(), [&]<typename T>() {
+      T *first = tensor.first_moment.data<T>(), *second = tensor.second_moment.data<T>();
+      const auto& loops = vector::loops<T>();
+      update_elements<T>(tensor.parameter, tensor.gradient, tensor.indices,
+                         [&](T* parameter, const T* gradient, int64_t begin, int64_t count) {
+                           loops.adamw(parameter, gradient, first + begin, second + begin, factors, count);
+                         });
+    });
+  }
 }
 
 void CpuBackend::sgd_step(const SgdStep& args) {
-  dispatch_floating(args.parameter.dtype(), [&]<typename T>() {
-    const auto& loops = vector::loops<T>();
-    update_elements<T>(args.parameter, args.gradient, args.indices,
-                       [&](T* parameter, const T* gradient, int64_t, int64_t count) {
-                         loops.sgd(parameter, gradient, static_cast<T>(args.lr),
-                                   static_cast<T>(args.weight_decay), static_cast<T>(args.gradient_scale),
-                                   count);
-                       });
-  });
+  for (const SgdTensor& tensor : args.tensors) {
+    dispatch_floating(tensor.parameter.dtype(), [&]<typename T>() {
+      const auto& loops = vector::loops<T>();
+      const auto lr = static_cast<T>(args.lr), weight_decay = static_cast<T>(tensor.weight_decay),
+                 gradient_scale = static_cast<T>(args.gradient_scale);
+      update_elements<T>(tensor.parameter, tensor.gradient, tensor.indices,
+                         [&](T* parameter, const T* gradient, int64_t, int64_t count) {
+                           loops.sgd(parameter, gradient, lr, weight_decay, gradient_scale, count);
+                         });
+    });
+  }
 }
 
 }  // namespace normtune

@@ -19,6 +19,27 @@ double sum_of_pieces(int64_t count, const Reduce& reduce) {
   return std::accumulate(partial.begin(), partial.end(), 0.0);
 }
 
+double squared_norm(const Tensor& input, const Tensor* indices) {
+  return dispatch_floating(input.dtype(), [&]<typename T>() {
+    const T* elements = input.data<T>();
+    if (indices == nullptr) {
+      const auto& loops = vector::loops<T>();
+      return sum_of_pieces(input.numel(), [&](int64_t begin, int64_t end) {
+        return loops.sum_of_squares(elements + begin, end - begin);
+      });
+    }
+    const int64_t* index = indices->data<int64_t>();
+    return sum_of_pieces(indices->numel(), [&](int64_t begin, int64_t end) {
+      double total = 0;
+      for (int64_t i = begin; i < end; ++i) {
+        const double value = static_cast<double>(elements[index[i]]);
+        total += value * value;
+      }
+      return total;
+    });
+  });
+}
+
 }  // namespace
 
 void CpuBackend::column_sums(const ColumnSums& args) {
@@ -46,25 +67,10 @@ void CpuBackend::sum(const Tensor& input, const Tensor& output) {
   });
 }
 
-double CpuBackend::squared_norm(const Tensor& input, const Tensor* indices) {
-  return dispatch_floating(input.dtype(), [&]<typename T>() {
-    const T* elements = input.data<T>();
-    if (indices == nullptr) {
-      const auto& loops = vector::loops<T>();
-      return sum_of_pieces(input.numel(), [&](int64_t begin, int64_t end) {
-        return loops.sum_of_squares(elements + begin, end - begin);
-      });
-    }
-    const int64_t* index = indices->data<int64_t>();
-    return sum_of_pieces(indices->numel(), [&](int64_t begin, int64_t end) {
-      double total = 0;
-      for (int64_t i = begin; i < end; ++i) {
-        const double value = static_cast<double>(elements[index[i]]);
-        total += value * value;
-      }
-      return total;
-    });
-  });
+std::vector<double> CpuBackend::squared_norms(const std::vector<NormInput>& inputs) {
+  std::vector<double> norms;
+  for (const NormInput& input : inputs) norms.push_back(squared_norm(input.tensor, input.indices));
+  return norms;
 }
 
 }  // namespace normtune

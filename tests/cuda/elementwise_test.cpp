@@ -132,35 +132,83 @@ BOOST_AUTO_TEST_CASE(permute) {
   });
 }
 
-BOOST_AUTO_TEST_CASE(updates) {
-  for_generated_cases("updates", 150, [](CaseRandom& random, const CheckCase& check) {
+namespace {
+
+/// The tensors of an update: more of them sometimes than a kernel takes at once.
+int64_t draw_num_tensors(CaseRandom& random) {
+  return random.integer(0, 19) == 0 ? random.integer(41, 100) : random.integer(0, 6);
+}
+
+/// Some are shared out among several blocks.
+int64_t draw_numel(CaseRandom& random) {
+  return random.integer(0, 19) == 0 ? random.integer(0, 20'000) : random.size(900);
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(adamw_updates) {
+  for_generated_cases("AdamW updates", 60, [](CaseRandom& random, const CheckCase& check) {
     const auto variant = static_cast<AdamWVariant>(random.integer(0, 2));
-    const bool listed = random.coin();
-    const int64_t size = random.size(900), step = random.integer(1, 9);
-    const Tensor indices = random.ascending_int64s(size);
-    const int64_t moments = listed ? indices.numel() : size;
-    check({random.floats({size}), random.floats({size}, 0.1), random.floats({moments}, 0.1),
-           random.floats({moments}, 0.01, 0.01), indices},
-          [variant, listed, step](Inputs in) {
-            const Tensor by_adamw = in[0].clone(), by_sgd = in[0].clone(), first = in[2].clone(),
-                         second = in[3].clone();
-            const Tensor* chosen = listed ? &in[4] : nullptr;
-            in[0].backend().adamw_step({.variant = variant,
-                                        .parameter = by_adamw,
-                                        .gradient = in[1],
-                                        .first_moment = first,
-                                        .second_moment = second,
-                                        .indices = chosen,
-                                        .lr = 1e-2,
-                                        .beta1 = 0.9,
-                                        .beta2 = 0.999,
-                                        .eps = 1e-6,
-                                        .weight_decay = 0.1,
-                                        .gradient_scale = 0.5,
-                                        .step = step});
-            in[0].backend().sgd_step({by_sgd, in[1], chosen, 0.1, 0.01, 0.5});
-            return std::vector<Tensor>{by_adamw, first, second, by_sgd};
-          });
+    const int64_t num_tensors = draw_num_tensors(random), step = random.integer(1, 9);
+    std::vector<Tensor> inputs;  // five of each tensor; the indices are undefined for a whole one
+    for (int64_t t = 0; t < num_tensors; ++t) {
+      const int64_t numel = draw_numel(random);
+      const Tensor indices = random.coin() ? random.ascending_int64s(numel) : Tensor();
+      const int64_t moments = indices.defined() ? indices.numel() : numel;
+      inputs.insert(inputs.end(),
+                    {random.floats({numel}), random.floats({numel}, 0.1), random.floats({moments}, 0.1),
+                     random.floats({moments}, 0.01, 0.01), indices});
+    }
+    check(inputs, [variant, step](Inputs in) {
+      std::vector<Tensor> results;
+      for (size_t i = 0; i < in.size(); i += 5) {
+        results.insert(results.end(), {in[i].clone(), in[i + 2].clone(), in[i + 3].clone()});
+      }
+      Backend::AdamWStep args{.variant = variant,
+                              .tensors = {},
+                              .lr = 1e-2,
+                              .beta1 = 0.9,
+                              .beta2 = 0.999,
+                              .eps = 1e-6,
+                              .gradient_scale = 0.5,
+                              .step = step};
+      for (size_t t = 0; t < in.size() / 5; ++t) {
+        const Tensor& indices = in[5 * t + 4];
+        args.tensors.push_back({.parameter = results[3 * t],
+                                .gradient = in[5 * t + 1],
+                                .first_moment = results[3 * t + 1],
+                                .second_moment = results[3 * t + 2],
+                                .indices = indices.defined() ? &indices : nullptr,
+                                .weight_decay = 0.1 * static_cast<double>(t)});
+      }
+      if (!in.empty()) in[0].backend().adamw_step(args);
+      return results;
+    });
+  });
+}
+
+BOOST_AUTO_TEST_CASE(sgd_updates) {
+  for_generated_cases("SGD updates", 40, [](CaseRandom& random, const CheckCase& check) {
+    std::vector<Tensor> inputs;  // three of each tensor
+    for (int64_t t = draw_num_tensors(random); t > 0; --t) {
+      const int64_t numel = draw_numel(random);
+      inputs.insert(inputs.end(), {random.floats({numel}), random.floats({numel}, 0.1),
+                                   random.coin() ? random.ascending_int64s(numel) : Tensor()});
+    }
+    check(inputs, [](Inputs in) {
+      std::vector<Tensor> results;
+      for (size_t i = 0; i < in.size(); i += 3) results.push_back(in[i].clone());
+      Backend::SgdStep args{.tensors = {}, .lr = 0.1, .gradient_scale = 0.5};
+      for (size_t t = 0; t < results.size(); ++t) {
+        const Tensor& indices = in[3 * t + 2];
+        args.tensors.push_back({.parameter = results[t],
+                                .gradient = in[3 * t + 1],
+                                .indices = indices.defined() ? &indices : nullptr,
+                                .weight_decay = 0.01 * static_cast<double>(t)});
+      }
+      if (!in.empty()) in[0].backend().sgd_step(args);
+      return results;
+    });
   });
 }
 

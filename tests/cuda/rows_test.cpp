@@ -17,6 +17,15 @@ Tensor vector_on(const Tensor& tensor, int64_t size) {
   return Tensor::empty({size}, DType::float32, tensor.device());
 }
 
+/// As a tensor of float32 on the host.
+Tensor squared_norms(const std::vector<Backend::NormInput>& inputs) {
+  std::vector<float> norms;
+  for (const double norm : inputs.front().tensor.backend().squared_norms(inputs)) {
+    norms.push_back(static_cast<float>(norm));
+  }
+  return Tensor::from_values({static_cast<int64_t>(norms.size())}, norms);
+}
+
 Tensor random_example_ids(CaseRandom& random, int64_t rows) {
   std::vector<int64_t> ids(static_cast<size_t>(rows));
   for (int64_t& id : ids) id = random.integer(0, 1LL << 40);
@@ -35,10 +44,7 @@ BOOST_AUTO_TEST_CASE(sums) {
       Backend& backend = in[0].backend();
       backend.sum(in[0], all);
       backend.column_sums({.input = MatrixRef(in[0]).columns(begin, width), .output = columns});
-      const auto norm = [&](const Tensor* of) {
-        return Tensor::full({}, backend.squared_norm(in[0], of), DType::float32);
-      };
-      return std::vector<Tensor>{all, columns, norm(nullptr), norm(&in[1])};
+      return std::vector<Tensor>{all, columns, squared_norms({{in[0]}, {in[0], &in[1]}})};
     });
   });
 }
@@ -49,8 +55,22 @@ BOOST_AUTO_TEST_CASE(long_sums) {
     check({random.floats({random.integer(20'000, 40'000)}, 1, 0.5)}, [](Inputs in) {
       const Tensor all = scalar_on(in[0]);
       in[0].backend().sum(in[0], all);
-      return std::vector<Tensor>{
-          all, Tensor::full({}, in[0].backend().squared_norm(in[0], nullptr), DType::float32)};
+      return std::vector<Tensor>{all, squared_norms({{in[0]}})};
+    });
+  });
+}
+
+/// More tensors than a kernel takes at once, empty ones among them.
+BOOST_AUTO_TEST_CASE(norms_of_many_tensors) {
+  for_generated_cases("norms", 8, [](CaseRandom& random, const CheckCase& check) {
+    std::vector<Tensor> inputs;
+    for (int64_t t = random.integer(1, 400); t > 0; --t) {
+      inputs.push_back(random.floats({random.integer(0, 9) == 0 ? 0 : random.size(600)}));
+    }
+    check(inputs, [](Inputs in) {
+      std::vector<Backend::NormInput> of;
+      for (const Tensor& tensor : in) of.push_back({tensor});
+      return std::vector<Tensor>{squared_norms(of)};
     });
   });
 }

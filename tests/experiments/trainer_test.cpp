@@ -110,7 +110,7 @@ BOOST_AUTO_TEST_CASE(every_trainable_tensor_gets_a_gradient_and_no_other) {
       BOOST_CHECK_MESSAGE(gradient.defined() == parameter.variable.requires_grad(),
                           method << ": " << parameter.name);
       if (!gradient.defined()) continue;
-      const double norm = gradient.backend().squared_norm(gradient, nullptr);
+      const double norm = gradient.backend().squared_norms({{gradient}}).front();
       const bool is_lora_A = parameter.component.ends_with("lora_A");  // its gradient passes through B = 0
       const bool is_key_bias = parameter.component == "attention.self.key" && parameter.is_bias;
       // One text only: token type 1 and most positions and words do not occur, but some do.

@@ -97,7 +97,7 @@ BOOST_AUTO_TEST_CASE(sums) {
       check_bits_for_any_threads("sum and squared_norm", [&] {
         const Tensor y = Tensor::empty({}, dtype);
         cpu().sum(x, y);
-        return std::vector<Tensor>{y, Tensor::full({}, cpu().squared_norm(x, nullptr), DType::float64)};
+        return std::vector<Tensor>{y, Tensor::full({}, squared_norm(x), DType::float64)};
       });
     }
   });
@@ -199,16 +199,16 @@ BOOST_AUTO_TEST_CASE(embeddings_losses_and_updates) {
       const Tensor parameter = x.clone(), m = Tensor::zeros(x.shape(), dtype),
                    v = Tensor::zeros(x.shape(), dtype);
       cpu().adamw_step({.variant = AdamWVariant::torch,
-                        .parameter = parameter,
-                        .gradient = gradient,
-                        .first_moment = m,
-                        .second_moment = v,
-                        .indices = nullptr,
+                        .tensors = {{.parameter = parameter,
+                                     .gradient = gradient,
+                                     .first_moment = m,
+                                     .second_moment = v,
+                                     .indices = nullptr,
+                                     .weight_decay = 0.01}},
                         .lr = 0.01,
                         .beta1 = 0.9,
                         .beta2 = 0.999,
                         .eps = 1e-8,
-                        .weight_decay = 0.01,
                         .gradient_scale = 1,
                         .step = 1});
       return std::vector<Tensor>{parameter, m, v};

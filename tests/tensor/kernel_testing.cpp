@@ -120,6 +120,10 @@ double dropout_factor(const DropoutMask& mask, int64_t row, int64_t channel, uin
   return keep ? 1 / (1 - mask.probability) : 0;
 }
 
+double squared_norm(const Tensor& tensor, const Tensor* indices) {
+  return tensor.backend().squared_norms({{tensor, indices}}).front();
+}
+
 Tensor indices(const std::vector<int32_t>& values) {
   return Tensor::from_values({static_cast<int64_t>(values.size())}, values);
 }

@@ -53,6 +53,9 @@ const DropoutMask& no_mask();
 /// What dropout multiplies element (row, channel) with, from the definition in DropoutMask.
 double dropout_factor(const DropoutMask& mask, int64_t row, int64_t channel, uint32_t head = 0);
 
+/// squared_norms() of one tensor.
+double squared_norm(const Tensor& tensor, const Tensor* indices = nullptr);
+
 Tensor indices(const std::vector<int32_t>& values);
 Tensor indices64(const std::vector<int64_t>& values);
 

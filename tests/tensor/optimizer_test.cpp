@@ -52,16 +52,16 @@ struct State {
   void step(AdamWVariant variant, const Hyper& h, const Tensor& gradient, const Tensor* indices,
             int64_t t) const {
     cpu().adamw_step({.variant = variant,
-                      .parameter = parameter,
-                      .gradient = gradient,
-                      .first_moment = first_moment,
-                      .second_moment = second_moment,
-                      .indices = indices,
+                      .tensors = {{.parameter = parameter,
+                                   .gradient = gradient,
+                                   .first_moment = first_moment,
+                                   .second_moment = second_moment,
+                                   .indices = indices,
+                                   .weight_decay = h.weight_decay}},
                       .lr = h.lr,
                       .beta1 = h.beta1,
                       .beta2 = h.beta2,
                       .eps = h.eps,
-                      .weight_decay = h.weight_decay,
                       .gradient_scale = h.gradient_scale,
                       .step = t});
   }
@@ -172,12 +172,11 @@ BOOST_AUTO_TEST_CASE(sgd) {
     const Tensor index = indices64(every_third(size));
     for (const Tensor* indices : {static_cast<const Tensor*>(nullptr), &index}) {
       const Tensor parameter = initial.clone();
-      cpu().sgd_step({.parameter = parameter,
-                      .gradient = gradient,
-                      .indices = indices,
-                      .lr = 0.1,
-                      .weight_decay = 0.01,
-                      .gradient_scale = 0.5});
+      cpu().sgd_step(
+          {.tensors =
+               {{.parameter = parameter, .gradient = gradient, .indices = indices, .weight_decay = 0.01}},
+           .lr = 0.1,
+           .gradient_scale = 0.5});
       BOOST_CHECK(largest_error(values_of(parameter), indices == nullptr ? moved : listed_only) <=
                   elementwise.of(dtype));
     }
