@@ -96,15 +96,18 @@ class CudaBackend final : private Foundation, public KernelBackend<StreamLaunche
   }
 
   void matmul(const MatMul& args) override {
-    const Product product{.m = args.c.rows,
-                          .n = args.c.cols,
-                          .k = args.transpose_a ? args.a.rows : args.a.cols,
-                          .a = {floats(args.a), args.a.ld, args.transpose_a},
-                          .b = {floats(args.b), args.b.ld, args.transpose_b},
-                          .c = {floats(args.c), args.c.ld},
-                          .accumulate = args.accumulate,
-                          .precision = product_precision_};
+    Product product{.m = args.c.rows,
+                    .n = args.c.cols,
+                    .k = args.transpose_a ? args.a.rows : args.a.cols,
+                    .a = {floats(args.a), args.a.ld, args.transpose_a},
+                    .b = {floats(args.b), args.b.ld, args.transpose_b},
+                    .c = {floats(args.c), args.c.ld},
+                    .accumulate = args.accumulate,
+                    .precision = product_precision_};
     if (product.m == 0 || product.n == 0) return;
+    const bool fuses_bias =
+        args.bias && product.k > 0 && !args.accumulate && MatrixProducts::takes_bias(floats(*args.bias));
+    if (fuses_bias) product.bias = floats(*args.bias);
     if (product.k > 0 && product_precision_ == ProductPrecision::bf16) {
       multiply_rounded(product, args);
     } else if (product.k > 0) {
@@ -112,7 +115,7 @@ class CudaBackend final : private Foundation, public KernelBackend<StreamLaunche
     } else if (!args.accumulate) {
       clear_matrix(launch_, args.c);
     }
-    if (args.bias) cuda::add_bias(launch_, args.c, *args.bias, args.c);
+    if (args.bias && !fuses_bias) cuda::add_bias(launch_, args.c, *args.bias, args.c);
   }
 
   void batched_matmul(const BatchedMatMul& args) override {

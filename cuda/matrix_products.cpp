@@ -6,7 +6,8 @@
 
 // cuBLASLt counts columns first. A row-major matrix is its own transpose there, so that
 //   c = op(a) op(b)   is asked for as   c^T = op(b)^T op(a)^T
-// with b as the first operand, a as the second, and the same transpositions.
+// with b as the first operand, a as the second, and the same transpositions. A bias, which c has for each of
+// its columns, is one for each row of c^T, as cuBLASLt has it.
 
 namespace normtune::cuda {
 
@@ -49,24 +50,29 @@ class Layout {
 
 class Description {
  public:
-  Description(ProductPrecision precision, bool transpose_first, bool transpose_second) {
+  explicit Description(const Product& product) {
     // CUBLAS_COMPUTE_32F never takes TF32.
     const cublasComputeType_t type =
-        precision == ProductPrecision::tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
+        product.precision == ProductPrecision::tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
     check_cublas(cublas_lt().desc_create(&description_, type, CUDA_R_32F), "cublasLtMatmulDescCreate");
-    set(CUBLASLT_MATMUL_DESC_TRANSA, transpose_first);
-    set(CUBLASLT_MATMUL_DESC_TRANSB, transpose_second);
+    set(CUBLASLT_MATMUL_DESC_TRANSA, product.b.transpose ? CUBLAS_OP_T : CUBLAS_OP_N);
+    set(CUBLASLT_MATMUL_DESC_TRANSB, product.a.transpose ? CUBLAS_OP_T : CUBLAS_OP_N);
+    if (product.bias == nullptr) return;
+    set(CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
+    set_bias(product.bias);
   }
   ~Description() { cublas_lt().desc_destroy(description_); }
   Description(const Description&) = delete;
   Description& operator=(const Description&) = delete;
 
   cublasLtMatmulDesc_t get() const { return description_; }
+  /// The bias of the products enqueued from now on.
+  void set_bias(const float* bias) { set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias); }
 
  private:
-  void set(cublasLtMatmulDescAttributes_t attribute, bool transpose) {
-    const cublasOperation_t operation = transpose ? CUBLAS_OP_T : CUBLAS_OP_N;
-    check_cublas(cublas_lt().desc_set(description_, attribute, &operation, sizeof(operation)),
+  template <typename T>
+  void set(cublasLtMatmulDescAttributes_t attribute, const T& value) {
+    check_cublas(cublas_lt().desc_set(description_, attribute, &value, sizeof(value)),
                  "cublasLtMatmulDescSetAttribute");
   }
 
@@ -105,7 +111,7 @@ struct MatrixProducts::Plan {
   cublasLtMatmulAlgo_t algorithm{};
 
   explicit Plan(const Product& p)
-      : description(p.precision, p.b.transpose, p.a.transpose),
+      : description(p),
         first(factor_type(p), p.b.transpose ? p.n : p.k, p.b.transpose ? p.k : p.n, p.b, p.batch),
         second(factor_type(p), p.a.transpose ? p.k : p.m, p.a.transpose ? p.m : p.k, p.a, p.batch),
         result(CUDA_R_32F, p.m, p.n, p.c, p.batch) {}
@@ -135,6 +141,7 @@ MatrixProducts::Key MatrixProducts::key_of(const Product& p) {
           alignment_of(p.a.data),
           alignment_of(p.b.data),
           alignment_of(p.c.data),
+          p.bias == nullptr ? 0 : alignment_of(p.bias),
           static_cast<int64_t>(p.precision)};
 }
 
@@ -172,6 +179,7 @@ void MatrixProducts::multiply(const Product& product) {
   if (plans_.size() >= most_plans) plans_.clear();
   std::unique_ptr<Plan>& plan = plans_[key_of(product)];
   if (plan == nullptr) plan = make_plan(product);
+  if (product.bias != nullptr) plan->description.set_bias(product.bias);
   const float alpha = 1, beta = product.accumulate ? 1 : 0;
   check_cublas(cublas_lt().matmul(handle_, plan->description.get(), &alpha, product.b.data, plan->first.get(),
                                   product.a.data, plan->second.get(), &beta, product.c.data,

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <cstdint>
 #include <map>
 #include <memory>
 
@@ -24,6 +25,7 @@ struct Product {
   Operand a, b, c;
   int64_t batch = 1;
   bool accumulate = false;
+  const float* bias = nullptr;  // [n], added to each row at the end; see takes_bias()
   ProductPrecision precision = ProductPrecision::float32;
 };
 
@@ -34,12 +36,14 @@ class MatrixProducts {
   MatrixProducts(const Stream& stream, Allocator& allocator);
   ~MatrixProducts();
 
-  /// m, n and k are at least 1.
+  /// Whether a product can add this bias: its kernels may read 16 bytes at once.
+  static bool takes_bias(const float* bias) { return reinterpret_cast<uintptr_t>(bias) % 16 == 0; }
+  /// m, n and k are at least 1. A bias is for products that neither accumulate nor are a batch.
   void multiply(const Product& product);
 
  private:
   struct Plan;  // descriptors and algorithm of one shape
-  using Key = std::array<int64_t, 16>;
+  using Key = std::array<int64_t, 17>;
 
   static Key key_of(const Product& product);
   std::unique_ptr<Plan> make_plan(const Product& product) const;

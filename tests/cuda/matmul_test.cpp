@@ -26,7 +26,7 @@ void check_products_of_slices(const char* name, ProductPrecision precision) {
     };
     const int64_t a_columns = transpose_a ? m : k, b_columns = transpose_b ? k : n;
     check({wide(transpose_a ? k : m, a_columns), wide(transpose_b ? n : k, b_columns), wide(m, n),
-           random.floats({n})},
+           random.floats({1, offset + n})},
           [=](Inputs in) {
             const auto part = [offset](const Tensor& tensor, int64_t columns) {
               return MatrixRef(without_first_row(tensor)).columns(offset, offset + columns);
@@ -41,7 +41,9 @@ void check_products_of_slices(const char* name, ProductPrecision precision) {
                                     .transpose_b = transpose_b,
                                     .c = part(output, n),
                                     .accumulate = accumulate,
-                                    .bias = with_bias ? std::optional<MatrixRef>(in[3]) : std::nullopt});
+                                    .bias = with_bias
+                                                ? std::optional(MatrixRef(in[3]).columns(offset, offset + n))
+                                                : std::nullopt});
             in[0].backend().set_product_precision(ProductPrecision::float32);
             return std::vector<Tensor>{output};
           });
