@@ -157,7 +157,8 @@ __device__ inline void forward_scores(const AttentionArguments& args, const Tile
   const int lane = threadIdx.x % warp_size;
   for (int i = threadIdx.x / warp_size; i < own.rows; i += blockDim.x / warp_size) {
     const float score = lane < keys ? args.factor * dot(query.row(i), key.row(lane), args.d) : -INFINITY;
-    const float before = max[i], now = larger(before, warp_max(score));
+    // Lane 0 alone reads what it writes below: shuffles do not order the memory of other lanes.
+    const float before = warp_max(lane == 0 ? max[i] : -INFINITY), now = larger(before, warp_max(score));
     const float prob = exponential(score - now), shrink = exponential(before - now);
     const float sum = warp_sum(lane < keys ? prob : 0.f);
     if (lane < keys) {
@@ -314,9 +315,9 @@ __global__ void attention_backward_key_kernel(AttentionArguments args, Heads gra
   }
 }
 
-/// The arguments that forward and backward have in common.
+/// The arguments that forward and backward have in common, for tiles of up to t rows.
 template <typename Args>
-AttentionArguments attention_arguments(const Args& args, int64_t tiles, int64_t score_tiles) {
+AttentionArguments attention_arguments(const Args& args, int t) {
   const int64_t d = args.query.cols / args.num_heads;
   return {.query = heads_of(args.query),
           .key = heads_of(args.key),
@@ -326,41 +327,52 @@ AttentionArguments attention_arguments(const Args& args, int64_t tiles, int64_t 
           .batch = args.cu_seqlens.numel() - 1,
           .num_heads = args.num_heads,
           .d = d,
-          .t = tile_rows_for(tiles, score_tiles, d),
+          .t = t,
           .factor = static_cast<float>(1 / std::sqrt(static_cast<double>(d))),
           .mask = dropout_arguments(args.mask)};
 }
 
+/// Backward's. `row_dots` is scratch memory, [num_queries, num_heads].
+inline AttentionArguments attention_backward_arguments(const Backend::AttentionBackward& args, int t,
+                                                       const Tensor& row_dots) {
+  AttentionArguments arguments = attention_arguments(args, t);
+  arguments.grad_context = heads_of(args.grad_context);
+  arguments.log_sum_exp = floats(args.log_sum_exp);
+  arguments.row_dots = floats(row_dots);
+  return arguments;
+}
+
 /// A block for each tile of rows and each head.
-inline Grid attention_grid(const AttentionArguments& args, int64_t num_rows, int64_t tiles,
-                           int64_t score_tiles) {
+inline Grid attention_grid(const AttentionArguments& args, int64_t num_rows, int64_t shared_bytes) {
   return {.blocks = num_rows == 0 ? 0 : most_tiles(num_rows, args.batch, args.t),
           .blocks_y = args.num_heads,
           .threads = row_threads,
-          .shared_bytes = shared_tile_bytes(tiles, score_tiles, args.d, args.t)};
+          .shared_bytes = shared_bytes};
 }
 
 template <typename Launcher>
 void attention_forward(const Launcher& launch, const Backend::AttentionForward& args) {
   constexpr int64_t tiles = 4, score_tiles = 1;
-  AttentionArguments arguments = attention_arguments(args, tiles, score_tiles);
+  const int64_t d = args.query.cols / args.num_heads;
+  AttentionArguments arguments = attention_arguments(args, tile_rows_for(tiles, score_tiles, d));
   arguments.log_sum_exp = floats(args.log_sum_exp);
-  launch(attention_forward_kernel, attention_grid(arguments, args.query.rows, tiles, score_tiles), arguments,
+  const int64_t shared_bytes = shared_tile_bytes(tiles, score_tiles, d, arguments.t);
+  launch(attention_forward_kernel, attention_grid(arguments, args.query.rows, shared_bytes), arguments,
          floats(args.context));
 }
 
 template <typename Launcher>
 void attention_backward(const Launcher& launch, const Backend::AttentionBackward& args) {
   constexpr int64_t tiles = 6, score_tiles = 2;  // of the kernel with more of them
-  AttentionArguments arguments = attention_arguments(args, tiles, score_tiles);
+  const int64_t d = args.query.cols / args.num_heads;
   const Tensor row_dots = Tensor::empty({args.query.rows, args.num_heads}, DType::float32, launch.device);
-  arguments.grad_context = heads_of(args.grad_context);
-  arguments.log_sum_exp = floats(args.log_sum_exp);
-  arguments.row_dots = floats(row_dots);
-  launch(attention_backward_query_kernel, attention_grid(arguments, args.query.rows, tiles, score_tiles),
-         arguments, heads_of(args.grad_query));
-  launch(attention_backward_key_kernel, attention_grid(arguments, args.key.rows, tiles, score_tiles),
-         arguments, heads_of(args.grad_key), heads_of(args.grad_value));
+  const AttentionArguments arguments =
+      attention_backward_arguments(args, tile_rows_for(tiles, score_tiles, d), row_dots);
+  const int64_t shared_bytes = shared_tile_bytes(tiles, score_tiles, d, arguments.t);
+  launch(attention_backward_query_kernel, attention_grid(arguments, args.query.rows, shared_bytes), arguments,
+         heads_of(args.grad_query));
+  launch(attention_backward_key_kernel, attention_grid(arguments, args.key.rows, shared_bytes), arguments,
+         heads_of(args.grad_key), heads_of(args.grad_value));
 }
 
 }  // namespace NORMTUNE_TARGET

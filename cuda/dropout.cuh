@@ -17,7 +17,8 @@ struct DropoutArguments {
   const int32_t* positions = nullptr;    // [num_rows]
 
   __host__ __device__ bool active() const { return example_ids != nullptr; }
-  __device__ float apply(float value, uint32_t word) const { return word >= threshold ? value * scale : 0.f; }
+  __device__ bool keeps(uint32_t word) const { return word >= threshold; }
+  __device__ float apply(float value, uint32_t word) const { return keeps(word) ? value * scale : 0.f; }
 };
 
 inline DropoutArguments dropout_arguments(const DropoutMask& mask) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "cuda/attention.cuh"
+#include "cuda/attention_tensor_cores.cuh"
 #include "cuda/bfloat16.cuh"
 #include "cuda/data_movement.cuh"
 #include "cuda/dropout.cuh"
@@ -92,8 +93,18 @@ class KernelBackend : public Backend {
     cuda::layer_norm_backward(launch_, args);
   }
 
-  void attention_forward(const AttentionForward& args) override { cuda::attention_forward(launch_, args); }
-  void attention_backward(const AttentionBackward& args) override { cuda::attention_backward(launch_, args); }
+  void attention_forward(const AttentionForward& args) override {
+    if (attention_on_tensor_cores(args.query, args.num_heads)) {
+      return tensor_core_attention_forward(launch_, args);
+    }
+    cuda::attention_forward(launch_, args);
+  }
+  void attention_backward(const AttentionBackward& args) override {
+    if (attention_on_tensor_cores(args.query, args.num_heads)) {
+      return tensor_core_attention_backward(launch_, args);
+    }
+    cuda::attention_backward(launch_, args);
+  }
 
   void cross_entropy(const CrossEntropy& args) override { cuda::cross_entropy(launch_, args); }
   void squared_error(const SquaredError& args) override { cuda::squared_error(launch_, args); }
@@ -120,6 +131,9 @@ class KernelBackend : public Backend {
   ProductPrecision product_precision_ = ProductPrecision::float32;
 
  private:
+  bool attention_on_tensor_cores(const MatrixRef& query, int64_t num_heads) const {
+    return has_tensor_core_attention(product_precision_, query.cols / num_heads);
+  }
   static FactorKey rounded_key(const MatrixRef& b) { return {b, false, ProductPrecision::bf16}; }
 
   ConstantFactors<RoundedMatrix> constant_factors_;

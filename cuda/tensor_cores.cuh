@@ -12,7 +12,8 @@
 //   B  register r  (row, group), (row + 1, group)     row = 2 member + 8 r
 //   D  element e   (row, column)                      row = group + 8 (e / 2), column = 2 member + e % 2
 //
-// two elements of A or B in a register, the first in its lower half. So two D side by side, rounded, are an A.
+// two elements of A or B in a register, the first in its lower half. So two D side by side, rounded, are
+// an A.
 
 #if defined(__CUDACC__)
 #define NORMTUNE_UNROLL _Pragma("unroll")  // for arrays that are to be registers

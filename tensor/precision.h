@@ -6,9 +6,9 @@ namespace normtune {
 
 /// How numbers are kept and multiplied.
 ///   fp32, fp64  both in that type
-///   bf16        weights, moments, activations and attention in float32; matrix products round their factors
-///               to bfloat16 (8 bits of significand) and sum in float32
-///   tf32        as bf16, with factors of 11 bits of significand; on CUDA devices
+///   bf16        weights, moments and activations in float32; matrix products round their factors to bfloat16
+///               (8 bits of significand) and sum in float32, those of attention on CUDA devices alone
+///   tf32        attention in float32, too; other factors have 11 bits of significand; on CUDA devices
 enum class Precision { fp32, tf32, bf16, fp64 };
 
 /// The name on the command line.

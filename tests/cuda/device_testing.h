@@ -54,6 +54,15 @@ using CheckCase = std::function<void(const std::vector<Tensor>& inputs, const Ke
 void for_generated_cases(const std::string& name, int count,
                          const std::function<void(CaseRandom&, const CheckCase&)>& make_case);
 
+/// Normalised mean squared error. Elements count as at least 0.01 in size, as 0.1 in results of fewer than
+/// eight: a sum that cancels to nearly nothing has no relative precision. Infinite where `expected` is all
+/// zero and `found` is not.
+double nmse(const std::vector<float>& found, const std::vector<float>& expected);
+std::vector<Tensor> on_device(const std::vector<Tensor>& tensors);
+/// Checks that repeats give the bits of the first results, on the emulator with the fibers in other orders.
+void check_repeats(const std::vector<Tensor>& inputs_there, const Kernel& kernel,
+                   const std::vector<Tensor>& first, int repeats);
+
 /// Rows [1, size) of a tensor with one row more than asked for: a slice with an offset.
 Tensor without_first_row(const Tensor& tensor);
 /// Its own copy of a tensor on its device, for kernels that write over their input.

@@ -7,7 +7,9 @@ inline namespace NORMTUNE_TARGET {
 
 /// Writes [16, 8] at `column` of a [16, 16].
 __device__ inline void store_half(const Accumulator& from, float* to, int column) {
-  for (int e = 0; e < 4; ++e) to[Accumulator::row(e) * 16 + column + Accumulator::column(e)] = from.elements[e];
+  for (int e = 0; e < 4; ++e) {
+    to[Accumulator::row(e) * 16 + column + Accumulator::column(e)] = from.elements[e];
+  }
 }
 
 /// Of the x and y [16, 16] that each warp has: the products x y, x y^T and (x y) y, by all the ways in which

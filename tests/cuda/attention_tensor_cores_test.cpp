@@ -1,0 +1,161 @@
+#include <bit>
+
+#include "tests/cuda/attention_cases.h"
+#include "tests/cuda/emulated_backend.h"
+#include "tests/cuda/emulator.h"
+//
+#include "cuda/formulas.cuh"
+
+using namespace normtune;
+using namespace normtune::test;
+
+/// Attention with products of factors in bfloat16, u = 2^-8 the largest relative error of a rounded factor.
+BOOST_AUTO_TEST_SUITE(attention_tensor_cores)
+
+namespace {
+
+/// attention_results() with the device's products in bfloat16.
+std::vector<Tensor> results_in_bfloat16(const AttentionSetting& setting, const std::vector<Tensor>& inputs) {
+  Backend& backend = inputs[0].backend();
+  backend.set_product_precision(ProductPrecision::bf16);
+  const std::vector<Tensor> results = attention_results(setting, inputs);
+  backend.set_product_precision(ProductPrecision::float32);
+  return results;
+}
+
+Tensor rounded(const Tensor& tensor) {
+  std::vector<float> values = tensor.to_vector<float>();
+  for (float& value : values) value = std::bit_cast<float>(uint32_t{cuda::to_bfloat16(value)} << 16);
+  return Tensor::from_values(tensor.shape(), values);
+}
+
+void check_near(const std::vector<Tensor>& found, const std::vector<Tensor>& expected, double bound,
+                double bound_of_log_sum_exp) {
+  static const char* names[] = {"context", "log_sum_exp", "grad_query", "grad_key", "grad_value"};
+  for (size_t i = 0; i < expected.size(); ++i) {
+    const double error = nmse(found[i].to_vector<float>(), expected[i].to_vector<float>());
+    BOOST_CHECK_MESSAGE(error <= (i == 1 ? bound_of_log_sum_exp : bound), names[i] << ": NMSE " << error);
+  }
+}
+
+/// Against attention on the CPU in float32. Of rounded query, key, value and grad_context, the device has
+/// nothing left to round but the probabilities and grad_scores, by u of each at most: the NMSE is about
+/// u^2 / 6 = 2.5e-6, and beyond u^2 = 1.5e-5 for sums alone that cancel. log_sum_exp is as exact as in
+/// float32. Of other inputs, scores are off by about u |q| |k| / sqrt(d), and probabilities by that factor.
+void check_sequences(CaseRandom& random, const Tensor& cu_seqlens, bool first_rows_only,
+                     const AttentionSetting& setting) {
+  std::vector<Tensor> inputs = attention_inputs(random, cu_seqlens, first_rows_only, setting);
+  const std::vector<Tensor> inputs_there = on_device(inputs);
+  const auto kernel = [&](const std::vector<Tensor>& in) { return results_in_bfloat16(setting, in); };
+  const std::vector<Tensor> found = kernel(inputs_there);
+  check_near(found, attention_results(setting, inputs), 1e-4, 1e-5);
+  for (size_t i = 0; i < 4; ++i) inputs[i] = rounded(inputs[i]);
+  check_near(found, attention_results(setting, inputs), 2e-5, 1e-11);
+  check_repeats(inputs_there, kernel, found, is_emulated() ? 1 : 50);
+}
+
+AttentionSetting random_setting(CaseRandom& random, bool fused) {
+  static constexpr int64_t head_sizes[] = {16, 32, 48, 64, 64, 80, 96, 112, 128};
+  return {.num_heads = random.integer(1, 3),
+          .head_size = head_sizes[random.integer(0, std::size(head_sizes) - 1)],
+          .probability = random.coin() ? 0.1 : 0.0,
+          .key = dropout_key(random.bits(), 4, 5),
+          .fused = fused,
+          .margin = random.coin() ? random.integer(1, 8) : 0};
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(short_sequences) {
+  for_generated_cases("short sequences on tensor cores", 40, [](CaseRandom& random, const CheckCase&) {
+    const Tensor cu_seqlens = random.cu_seqlens(random.integer(1, 4), 2, 20);
+    check_sequences(random, cu_seqlens, false, random_setting(random, random.coin()));
+  });
+}
+
+/// Sequences of several tiles, some exactly filled, and empty ones.
+BOOST_AUTO_TEST_CASE(several_tiles) {
+  for_generated_cases("several tiles on tensor cores", 20, [](CaseRandom& random, const CheckCase&) {
+    static constexpr int32_t lengths[] = {0, 1, 15, 16, 17, 63, 64, 65, 129, 150};
+    std::vector<int32_t> bounds{0, 7};
+    for (int64_t s = random.integer(1, 2); s >= 0; --s)
+      bounds.push_back(bounds.back() + lengths[random.integer(0, std::size(lengths) - 1)]);
+    const Tensor cu_seqlens = Tensor::from_values({static_cast<int64_t>(bounds.size())}, bounds);
+    check_sequences(random, cu_seqlens, false, random_setting(random, random.coin()));
+  });
+}
+
+BOOST_AUTO_TEST_CASE(queries_of_first_rows_alone) {
+  for_generated_cases("first rows on tensor cores", 20, [](CaseRandom& random, const CheckCase&) {
+    const Tensor cu_seqlens = random.cu_seqlens(random.integer(1, 5), 2, random.coin() ? 20 : 140);
+    check_sequences(random, cu_seqlens, true, random_setting(random, false));
+  });
+}
+
+BOOST_AUTO_TEST_CASE(no_sequences) {
+  for_generated_cases("no sequences on tensor cores", 1, [](CaseRandom& random, const CheckCase&) {
+    check_sequences(random, Tensor::from_values({1}, std::vector<int32_t>{0}), false,
+                    random_setting(random, false));
+  });
+}
+
+namespace {
+
+/// Row `first + i` of each sequence has a one in channel i of every head, for i < head_size; all else is
+/// zero.
+Tensor ones_of_window(const AttentionSetting& setting, const std::vector<int32_t>& bounds, int64_t first) {
+  std::vector<float> values(static_cast<size_t>(bounds.back() * setting.hidden_size()));
+  for (size_t s = 0; s + 1 < bounds.size(); ++s) {
+    const int64_t end = std::min<int64_t>(bounds[s] + first + setting.head_size, bounds[s + 1]);
+    for (int64_t row = bounds[s] + first; row < end; ++row) {
+      for (int64_t head = 0; head < setting.num_heads; ++head) {
+        const int64_t channel = row - bounds[s] - first;
+        values[static_cast<size_t>(row * setting.hidden_size() + head * setting.head_size + channel)] = 1;
+      }
+    }
+  }
+  return Tensor::from_values({bounds.back(), setting.hidden_size()}, values);
+}
+
+std::vector<bool> zeros_of(const Tensor& tensor) {
+  std::vector<bool> zeros;
+  for (const float value : tensor.to_vector<float>()) zeros.push_back(value == 0);
+  return zeros;
+}
+
+}  // namespace
+
+/// With value and grad_context ones of a window, context shows the probabilities of these keys and grad_value
+/// those of these queries. They are zero where dropout fell on them, and nowhere else.
+BOOST_AUTO_TEST_CASE(dropout_masks_are_the_cpus) {
+  for_generated_cases("masks on tensor cores", 6, [](CaseRandom& random, const CheckCase&) {
+    AttentionSetting setting = random_setting(random, false);
+    setting.probability = 0.3;
+    const std::vector<int32_t> bounds{0, 13, 13, 30, 30 + static_cast<int32_t>(random.integer(60, 140))};
+    const Tensor cu_seqlens = Tensor::from_values({static_cast<int64_t>(bounds.size())}, bounds);
+    std::vector<Tensor> inputs = attention_inputs(random, cu_seqlens, false, setting);
+    for (int64_t first = 0; first < 140; first += setting.head_size) {
+      inputs[2] = inputs[3] = ones_of_window(setting, bounds, first);
+      const std::vector<Tensor> expected = attention_results(setting, inputs);
+      const std::vector<Tensor> found = results_in_bfloat16(setting, on_device(inputs));
+      BOOST_CHECK(zeros_of(found[0]) == zeros_of(expected[0]));
+      BOOST_CHECK(zeros_of(found[4]) == zeros_of(expected[4]));
+    }
+  });
+}
+
+/// Heads that tensor cores have no kernel for are computed in float32, at any precision of products.
+BOOST_AUTO_TEST_CASE(other_heads_stay_in_float32) {
+  for_generated_cases("other heads", 8, [](CaseRandom& random, const CheckCase& check) {
+    static constexpr int64_t head_sizes[] = {1, 8, 24, 40, 144};
+    AttentionSetting setting = random_setting(random, random.coin());
+    setting.head_size = head_sizes[random.integer(0, std::size(head_sizes) - 1)];
+    check(attention_inputs(random, random.cu_seqlens(2, 1, 40), false, setting),
+          [setting](const std::vector<Tensor>& in) {
+            return in[0].device() == cuda_device ? results_in_bfloat16(setting, in)
+                                                 : attention_results(setting, in);
+          });
+  });
+}
+
+BOOST_AUTO_TEST_SUITE_END()
