@@ -33,11 +33,13 @@ Variable linear(const Variable& input, const Variable& weight, const Variable& b
 Variable linear(const Variable& input, const std::vector<Variable>& weights,
                 const std::vector<Variable>& biases);
 
-/// Lets the backend keep the weights of linear(input, weights, ...), which must be frozen, in the form that
-/// it multiplies by (Backend::hold_constant): in the products of forward, or of backward, which reads them
-/// transposed. As long as the returned object lives, their elements must not change. Null if the backend has
-/// no such form, or if the weights are not multiplied as one matrix.
+/// Which products of a linear layer; those of backward read the weights transposed.
 enum class Pass { forward, backward };
+
+/// Lets the backend keep the weights of linear(input, weights, ...), which must be frozen, in the form that
+/// it multiplies by (Backend::hold_constant) in the products of one pass. As long as the returned object
+/// lives, their elements must not change. Null if the backend has no such form, or if the weights are not
+/// multiplied as one matrix.
 std::shared_ptr<const void> hold_constant_weights(const std::vector<Variable>& weights, Pass pass);
 
 }  // namespace normtune

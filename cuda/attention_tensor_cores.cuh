@@ -318,8 +318,7 @@ __global__ void tensor_core_backward_query_kernel(AttentionArguments args, Heads
   float log_sum_exp[2], dots[2] = {0, 0};
   for (int i = 0; i < 2; ++i) {
     const int row = lane_group() + 8 * i;
-    log_sum_exp[i] =
-        row < rows.count ? args.log_sum_exp[(rows.begin + row) * args.num_heads + head] : 0.f;
+    log_sum_exp[i] = row < rows.count ? args.log_sum_exp[(rows.begin + row) * args.num_heads + head] : 0.f;
   }
   for_each_tile(own.key_begin, own.key_end, [&](int64_t begin, int64_t keys) {
     load_keys(args, own, head, begin, keys, tile);
