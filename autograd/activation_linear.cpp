@@ -43,9 +43,9 @@ class ActivationLinearBackward : public Node {
 
 Variable activation_linear(const Variable& input, Activation kind, const Variable& weight,
                            const Variable& bias) {
-  std::vector<Variable> operands{input, weight};
-  if (bias.defined()) operands.push_back(bias);
-  detail::check_operands("activation_linear", operands);
+  std::vector<Variable> parameters{weight};
+  if (bias.defined()) parameters.push_back(bias);
+  detail::check_operands("activation_linear", {input}, parameters);
   detail::check_rank("activation_linear", "input", input.shape(), 2);
   detail::check_rank("activation_linear", "weight", weight.shape(), 2);
   const int64_t out_features = weight.size(0);

@@ -22,16 +22,24 @@ bool values_are_at_hand(const Tensor& tensor) {
 }  // namespace
 
 void check_operands(std::string_view op, const std::vector<Variable>& operands) {
-  for (size_t i = 0; i < operands.size(); ++i) {
-    check(operands[i].defined(), "{}: operand {} is undefined", op, i);
-    check(is_floating(operands[i].dtype()), "{}: expected a floating-point operand {}, found {}", op, i,
-          to_string(operands[i].dtype()));
-    check(operands[i].dtype() == operands[0].dtype(),
+  check_operands(op, operands, {});
+}
+
+void check_operands(std::string_view op, const std::vector<Variable>& activations,
+                    const std::vector<Variable>& parameters) {
+  for (size_t i = 0; i < activations.size() + parameters.size(); ++i) {
+    const bool is_parameter = i >= activations.size();
+    const Variable& operand = is_parameter ? parameters[i - activations.size()] : activations[i];
+    check(operand.defined(), "{}: operand {} is undefined", op, i);
+    check(is_floating(operand.dtype()), "{}: expected a floating-point operand {}, found {}", op, i,
+          to_string(operand.dtype()));
+    const DType first = activations[0].dtype();
+    check(operand.dtype() == (is_parameter ? parameter_dtype(first) : first),
           "{}: expected operands of one dtype, found {} for operand 0 and {} for operand {}", op,
-          to_string(operands[0].dtype()), to_string(operands[i].dtype()), i);
-    check(operands[i].device() == operands[0].device(),
+          to_string(first), to_string(operand.dtype()), i);
+    check(operand.device() == activations[0].device(),
           "{}: expected operands on one device, found {} for operand 0 and {} for operand {}", op,
-          to_string(operands[0].device()), to_string(operands[i].device()), i);
+          to_string(activations[0].device()), to_string(operand.device()), i);
   }
 }
 

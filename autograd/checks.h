@@ -11,6 +11,9 @@ namespace normtune::detail {
 
 /// All operands are defined, of one floating-point dtype and on one device.
 void check_operands(std::string_view op, const std::vector<Variable>& operands);
+/// The same with parameters as further operands, which are float32 beside activations in bfloat16.
+void check_operands(std::string_view op, const std::vector<Variable>& activations,
+                    const std::vector<Variable>& parameters);
 
 void check_shape(std::string_view op, std::string_view operand, const Shape& found, const Shape& expected);
 

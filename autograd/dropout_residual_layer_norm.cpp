@@ -45,7 +45,7 @@ Variable dropout_residual_layer_norm(const Variable& input, const Variable& resi
                                      const Variable& bias, double eps, const DropoutMask& mask) {
   constexpr std::string_view op = "dropout_residual_layer_norm";
   const std::vector<Variable> inputs{input, residual, weight, bias};
-  detail::check_operands(op, inputs);
+  detail::check_operands(op, {input, residual}, {weight, bias});
   detail::check_rank(op, "input", input.shape(), 2);
   detail::check_shape(op, "residual", residual.shape(), input.shape());
   detail::check_normalization(op, input, weight, bias);

@@ -32,7 +32,7 @@ class LayerNormBackward : public Node {
 }  // namespace
 
 Variable layer_norm(const Variable& input, const Variable& weight, const Variable& bias, double eps) {
-  detail::check_operands("layer_norm", {input, weight, bias});
+  detail::check_operands("layer_norm", {input}, {weight, bias});
   detail::check_normalization("layer_norm", input, weight, bias);
   const Shape rows{input.tensor().numel() / input.shape().back(), input.shape().back()};
   const Tensor output = Tensor::empty(rows, input.dtype(), input.device());

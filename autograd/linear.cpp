@@ -116,12 +116,11 @@ void check_linear(const Variable& input, const std::vector<Variable>& weights,
   check(!weights.empty() && weights.size() == biases.size(),
         "linear: expected as many biases as weights (an absent one undefined), found {} and {}",
         biases.size(), weights.size());
-  std::vector<Variable> operands{input};
-  operands.insert(operands.end(), weights.begin(), weights.end());
+  std::vector<Variable> parameters = weights;
   for (const Variable& bias : biases) {
-    if (bias.defined()) operands.push_back(bias);
+    if (bias.defined()) parameters.push_back(bias);
   }
-  detail::check_operands("linear", operands);
+  detail::check_operands("linear", {input}, parameters);
   detail::check_rank("linear", "input", input.shape(), 2);
   for (size_t i = 0; i < weights.size(); ++i) {
     detail::check_rank("linear", "weight", weights[i].shape(), 2);

@@ -11,7 +11,8 @@ namespace {
 ///   grad_a = dC op(b)^T,  or  op(b) dC^T;     grad_b = op(a)^T dC,  or  dC^T op(a).
 class MatMulBackward : public Node {
  public:
-  MatMulBackward(bool transpose_a, bool transpose_b) : transpose_a_(transpose_a), transpose_b_(transpose_b) {}
+  MatMulBackward(bool transpose_a, bool transpose_b, DType a_dtype, DType b_dtype)
+      : transpose_a_(transpose_a), transpose_b_(transpose_b), a_dtype_(a_dtype), b_dtype_(b_dtype) {}
   std::string_view name() const override { return "matmul"; }
   std::vector<Tensor*> saved_tensors() override { return {&a, &b}; }
 
@@ -20,13 +21,21 @@ class MatMulBackward : public Node {
     std::vector<Tensor> grads(2);
     if (needs_input_grad(0)) {
       const int64_t k = b.size(transpose_b_ ? 1 : 0);
-      grads[0] = transpose_a_ ? product(b, transpose_b_, grad_output, true, {k, m})
-                              : product(grad_output, false, b, !transpose_b_, {m, k});
+      grads[0] = Tensor::empty(transpose_a_ ? Shape{k, m} : Shape{m, k}, a_dtype_, grad_output.device());
+      if (transpose_a_) {
+        multiply(b, transpose_b_, grad_output, true, grads[0]);
+      } else {
+        multiply(grad_output, false, b, !transpose_b_, grads[0]);
+      }
     }
     if (needs_input_grad(1)) {
       const int64_t k = a.size(transpose_a_ ? 0 : 1);
-      grads[1] = transpose_b_ ? product(grad_output, true, a, transpose_a_, {n, k})
-                              : product(a, !transpose_a_, grad_output, false, {k, n});
+      grads[1] = Tensor::empty(transpose_b_ ? Shape{n, k} : Shape{k, n}, b_dtype_, grad_output.device());
+      if (transpose_b_) {
+        multiply(grad_output, true, a, transpose_a_, grads[1]);
+      } else {
+        multiply(a, !transpose_a_, grad_output, false, grads[1]);
+      }
     }
     return grads;
   }
@@ -34,21 +43,24 @@ class MatMulBackward : public Node {
   Tensor a, b;
 
  private:
-  static Tensor product(const Tensor& left, bool transpose_left, const Tensor& right, bool transpose_right,
-                        const Shape& shape) {
-    Tensor output = Tensor::empty(shape, left.dtype(), left.device());
+  static void multiply(const Tensor& left, bool transpose_left, const Tensor& right, bool transpose_right,
+                       const Tensor& output) {
     left.backend().matmul(
         {.a = left, .transpose_a = transpose_left, .b = right, .transpose_b = transpose_right, .c = output});
-    return output;
   }
 
   bool transpose_a_, transpose_b_;
+  DType a_dtype_, b_dtype_;
 };
 
 }  // namespace
 
 Variable matmul(const Variable& a, const Variable& b, bool transpose_a, bool transpose_b) {
-  detail::check_operands("matmul", {a, b});
+  if (b.defined() && b.dtype() == DType::float32) {
+    detail::check_operands("matmul", {a}, {b});  // a may be an activation in bfloat16
+  } else {
+    detail::check_operands("matmul", {a, b});
+  }
   detail::check_rank("matmul", "a", a.shape(), 2);
   detail::check_rank("matmul", "b", b.shape(), 2);
   const int64_t m = a.size(transpose_a ? 1 : 0), k = a.size(transpose_a ? 0 : 1);
@@ -61,7 +73,7 @@ Variable matmul(const Variable& a, const Variable& b, bool transpose_a, bool tra
                       .transpose_b = transpose_b,
                       .c = output});
   return record(std::move(output), {a, b}, [&] {
-    auto node = std::make_shared<MatMulBackward>(transpose_a, transpose_b);
+    auto node = std::make_shared<MatMulBackward>(transpose_a, transpose_b, a.dtype(), b.dtype());
     if (a.requires_grad()) node->b = b.tensor();
     if (b.requires_grad()) node->a = a.tensor();
     return node;

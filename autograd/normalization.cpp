@@ -18,7 +18,7 @@ void Normalization::forward(const Tensor& input, const Tensor* residual, const D
                             const Tensor& output) {
   if (keep) {
     normalized_ = Tensor::empty_like(input);
-    rstd_ = Tensor::empty({input.size(0)}, input.dtype(), input.device());
+    rstd_ = Tensor::empty({input.size(0)}, parameter_dtype(input.dtype()), input.device());
     weight_ = weight.tensor();
   }
   input.backend().layer_norm_forward({.input = input,
@@ -41,8 +41,9 @@ void Normalization::backward(const Tensor& grad_output, const DropoutMask& mask,
     if (!grad_input && !grad_residual) return;
     grad_weight = grad_bias = nullptr;
   }
+  const DType dtype = parameter_dtype(grad_output.dtype());
   for (Tensor* grad : {grad_weight, grad_bias}) {
-    if (grad) *grad = Tensor::empty({grad_output.size(1)}, grad_output.dtype(), grad_output.device());
+    if (grad) *grad = Tensor::empty({grad_output.size(1)}, dtype, grad_output.device());
   }
   if (!grad_input && !grad_residual && !grad_weight) {
     if (grad_bias) grad_output.backend().column_sums({.input = grad_output, .output = *grad_bias});

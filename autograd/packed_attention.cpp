@@ -38,7 +38,10 @@ struct Attention {
 
   Tensor forward(const QueryKeyValue& input, const Tensor& like, bool keep) {
     Tensor context = Tensor::empty({input.query.rows, input.query.cols}, like.dtype(), like.device());
-    if (keep) log_sum_exp = Tensor::empty({input.query.rows, num_heads}, like.dtype(), like.device());
+    if (keep) {
+      log_sum_exp =
+          Tensor::empty({input.query.rows, num_heads}, parameter_dtype(like.dtype()), like.device());
+    }
     like.backend().attention_forward({.query = input.query,
                                       .key = input.key,
                                       .value = input.value,

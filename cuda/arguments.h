@@ -6,7 +6,7 @@
 
 namespace normtune::cuda {
 
-/// Kernels here know float32 alone. Throws Error(usage) for float64.
+/// Kernels here know float32, and bfloat16 for activations. Throws Error(usage) for float64.
 inline void require_float32(DType dtype) {
   if (dtype == DType::float64) {
     fail(ErrorKind::usage,
@@ -17,6 +17,20 @@ inline void require_float32(DType dtype) {
 inline float* floats(const Tensor& tensor) {
   require_float32(tensor.dtype());
   return tensor.data<float>();
+}
+
+/// Elements of activations: T is float or bfloat16. Null for null.
+template <typename T>
+T* elements(const Tensor* tensor) {
+  return tensor == nullptr ? nullptr : tensor->data<T>();
+}
+
+/// Calls body(T{}) with the C++ type of activations.
+template <typename Body>
+void with_activation_type(DType dtype, const Body& body) {
+  require_float32(dtype);
+  if (dtype == DType::bfloat16) return body(bfloat16{});
+  body(float{});
 }
 
 /// Null for null.

@@ -25,7 +25,7 @@ RoundedMatrix round_to_bfloat16(const Launcher& launch, const MatrixRef& matrix)
   uint16_t* to = rounded.data();
   const int64_t columns = matrix.cols, from_ld = matrix.ld;
   for_each_matrix_element(launch, matrix.rows, ld, [=] __device__(int64_t i, int64_t j) {
-    to[i * ld + j] = j < columns ? to_bfloat16(from[i * from_ld + j]) : uint16_t{0};
+    to[i * ld + j] = j < columns ? bfloat16(from[i * from_ld + j]).bits : uint16_t{0};
   });
   return rounded;
 }

@@ -14,7 +14,6 @@ inline namespace NORMTUNE_TARGET {
 #include "tensor/formulas/math.h"
 //
 #include "tensor/formulas/activations.h"
-#include "tensor/formulas/bfloat16.h"
 #include "tensor/formulas/optimizer.h"
 
 }  // namespace NORMTUNE_TARGET

@@ -66,6 +66,7 @@ class KernelBackend : public Backend {
   }
 
   void set_product_precision(ProductPrecision precision) override { product_precision_ = precision; }
+  DType activation_dtype(DType dtype) const override { return dtype; }
   /// In bfloat16 a constant factor is rounded once; both orientations read the same copy.
   std::shared_ptr<const void> hold_constant(const MatrixRef& b, bool /*transpose_b*/) override {
     if (product_precision_ != ProductPrecision::bf16) return nullptr;

@@ -1,7 +1,7 @@
 #pragma once
 
-#include "cuda/block.cuh"
 #include "cuda/formulas.cuh"
+#include "cuda/vectors.cuh"
 
 // Products on tensor cores: a warp multiplies a 16 x 16 matrix by a 16 x 8 one, D += A B, of factors in
 // bfloat16 and sums in float32. Each lane brings a fragment of A and of B and gets one of D. With
@@ -23,17 +23,6 @@
 
 namespace normtune::cuda {
 inline namespace NORMTUNE_TARGET {
-
-/// Two numbers rounded to bfloat16 (to nearest, ties to even), `low` in the lower half.
-__device__ inline uint32_t pack_bfloat16(float low, float high) {
-#if defined(__CUDACC__)
-  uint32_t packed;
-  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(packed) : "f"(high), "f"(low));
-  return packed;
-#else
-  return to_bfloat16(low) | static_cast<uint32_t>(to_bfloat16(high)) << 16;
-#endif
-}
 
 /// D += A B. All 32 lanes of a warp must call it.
 __device__ inline void mma_m16n8k16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {

@@ -5,6 +5,7 @@
 #include "autograd/activation.h"
 #include "autograd/add.h"
 #include "autograd/add_columns.h"
+#include "autograd/convert.h"
 #include "autograd/dropout.h"
 #include "autograd/dropout_residual_layer_norm.h"
 #include "autograd/embeddings_layer_norm.h"
@@ -178,7 +179,8 @@ void Bert::make_heads() {
 }
 
 Variable Bert::encode_below_last(const PackedBatch& batch, const ForwardContext& context) const {
-  Variable hidden_states = embeddings_.forward(config_, batch, context);
+  const DType dtype = backend_of(device_).activation_dtype(dtype_);
+  Variable hidden_states = convert(embeddings_.forward(config_, batch, context), dtype);
   for (int64_t i = 0; i + 1 < num_layers(); ++i) {
     hidden_states = layers_[static_cast<size_t>(i)].forward(config_, i, hidden_states, batch, context);
   }
@@ -190,9 +192,14 @@ Variable Bert::encode(const PackedBatch& batch, const ForwardContext& context) c
 }
 
 Variable Bert::encode_cls(const PackedBatch& batch, const ForwardContext& context) const {
-  if (!last_layer_cls_only_) return gather_rows(encode(batch, context), batch.cls_rows);
-  return layers_.back().forward_cls(config_, num_layers() - 1, encode_below_last(batch, context), batch,
-                                    context);
+  if (!last_layer_cls_only_) return selected_rows(encode(batch, context), batch.cls_rows);
+  return convert(layers_.back().forward_cls(config_, num_layers() - 1, encode_below_last(batch, context),
+                                            batch, context),
+                 dtype_);
+}
+
+Variable Bert::selected_rows(const Variable& hidden_states, const Tensor& rows) const {
+  return convert(gather_rows(hidden_states, rows), dtype_);
 }
 
 Variable Bert::pool(const Variable& cls_states, const PackedBatch& batch,
@@ -255,7 +262,7 @@ std::vector<std::shared_ptr<const void>> Bert::hold_frozen_weights() const {
 
 Variable Bert::predict_tokens(const Variable& hidden_states, const Tensor& rows) const {
   check(head_ == BertHead::pretraining, "bert: predict_tokens needs a pre-training head");
-  const Variable selected = gather_rows(hidden_states, rows);
+  const Variable selected = selected_rows(hidden_states, rows);
   const Variable transformed =
       layer_norm(activation(linear(selected, prediction_transform_.weight, prediction_transform_.bias),
                             config_.hidden_act),
@@ -274,7 +281,7 @@ Linear Bert::prediction_decoder() const {
 Variable Bert::predict_next_sentence(const Variable& hidden_states, const PackedBatch& batch,
                                      const ForwardContext& context) const {
   check(head_ == BertHead::pretraining, "bert: predict_next_sentence needs a pre-training head");
-  const Variable pooled_output = pool(gather_rows(hidden_states, batch.cls_rows), batch, context);
+  const Variable pooled_output = pool(selected_rows(hidden_states, batch.cls_rows), batch, context);
   return seq_relationship_.forward(pooled_output, context, cls_rows(batch));
 }
 

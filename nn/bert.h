@@ -107,7 +107,8 @@ class Bert {
   ParameterList& parameters() { return parameters_; }
   const ParameterList& parameters() const { return parameters_; }
 
-  /// hidden states of the last layer, [total_tokens, hidden_size]
+  /// hidden states of the last layer, [total_tokens, hidden_size]; in the dtype that the device has for
+  /// activations, as all between the embeddings and the heads
   Variable encode(const PackedBatch& batch, const ForwardContext& context) const;
   /// hidden states of the last layer at the [CLS] rows, [batch_size, hidden_size]
   Variable encode_cls(const PackedBatch& batch, const ForwardContext& context) const;
@@ -152,6 +153,8 @@ class Bert {
   BertLayer make_layer(int64_t index);
   void make_heads();
   Variable encode_below_last(const PackedBatch& batch, const ForwardContext& context) const;
+  /// rows of the hidden states, [num_rows, hidden_size] in the dtype of the heads
+  Variable selected_rows(const Variable& hidden_states, const Tensor& rows) const;
 
   BertConfig config_;
   BertHead head_;

@@ -53,8 +53,11 @@ struct MachineRoof {
 /// Every kernel that a device must provide: the one page to read, and the one page to extend. A device that
 /// lacks a kernel does not compile. Shapes stand behind each argument; all tensors of a call share device and
 /// floating dtype unless said otherwise. Outputs are allocated by the caller and fully overwritten, except
-/// with `accumulate`. Callers (autograd/) check shapes; kernels may rely on them. float32 and float64 on the
-/// CPU.
+/// with `accumulate`. Callers (autograd/) check shapes; kernels may rely on them. float32; float64 on the CPU.
+///
+/// Where it says [bf16] the activations of a call, and their gradients, may also be bfloat16. Arithmetic is
+/// float32 then, and results are rounded at the end. What belongs to parameters (weights, biases and their
+/// gradients) and statistics (rstd, log_sum_exp) stay float32.
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -68,10 +71,10 @@ class Backend {
   virtual void copy_from_host(void* device_destination, const void* host_source, size_t bytes) = 0;
   virtual void copy_to_host(void* host_destination, const void* device_source, size_t bytes) = 0;
   virtual void copy(void* destination, const void* source, size_t bytes) = 0;  // on this device
-  virtual void fill(const Tensor& output, double value) = 0;
+  virtual void fill(const Tensor& output, double value) = 0;  // any dtype
   /// Converts between floating dtypes, element by element.
   virtual void convert(const Tensor& input, const Tensor& output) = 0;
-  /// output[i, :] = input[i, :] for matrices of equal size and different row distance.
+  /// output[i, :] = input[i, :] for matrices of equal size and different row distance, of any dtype.
   virtual void copy_matrix(const MatrixRef& input, const MatrixRef& output) = 0;
 
   /// Copies with permuted dimensions: output dimension i is input dimension order[i].
@@ -82,7 +85,7 @@ class Backend {
   };
   virtual void permute(const Permute& args) = 0;
 
-  /// output[i, :] = input[index[i], :]
+  /// output[i, :] = input[index[i], :], of any dtype.
   struct GatherRows {
     const Tensor& input;   // [num_input_rows, columns]
     const Tensor& index;   // [num_rows] int32, each in [0, num_input_rows)
@@ -92,7 +95,7 @@ class Backend {
 
   /// grad_input[index[i], :] += grad_output[i, :], in the order of i for each row (deterministic). grad_input
   /// is zeroed first. Rows with index == skip_index contribute nothing (the padding row of an embedding; -1:
-  /// none).
+  /// none). [bf16]
   struct ScatterAddRows {
     const Tensor& grad_output;  // [num_rows, columns]
     const Tensor& index;        // [num_rows] int32
@@ -103,26 +106,28 @@ class Backend {
 
   // ---- Element-wise
   // ---------------------------------------------------------------------------------------------
-  virtual void add(const Tensor& a, const Tensor& b, const Tensor& output) = 0;
+  virtual void add(const Tensor& a, const Tensor& b, const Tensor& output) = 0;  // [bf16]
   virtual void multiply(const Tensor& a, const Tensor& b, const Tensor& output) = 0;
-  /// output = factor * input; output may be input.
+  /// output = factor * input; output may be input. [bf16]
   virtual void scale(const Tensor& input, double factor, const Tensor& output) = 0;
-  /// output += factor * input
+  /// output += factor * input [bf16]
   virtual void add_scaled(const Tensor& input, double factor, const MatrixRef& output) = 0;
-  /// output[i, :] = input[i, :] + bias, bias [1, columns]; output may be input.
+  /// output[i, :] = input[i, :] + bias, bias [1, columns]; output may be input. [bf16]
   virtual void add_bias(const MatrixRef& input, const MatrixRef& bias, const MatrixRef& output) = 0;
+  // Both [bf16].
   virtual void activation_forward(Activation activation, const Tensor& input, const Tensor& output) = 0;
   /// grad_input = grad_output * activation'(input); grad_input may be grad_output.
   virtual void activation_backward(Activation activation, const Tensor& input, const Tensor& grad_output,
                                    const Tensor& grad_input) = 0;
-  /// Applies a mask to a matrix [num_rows, columns]; its own backward. output may be input.
+  /// Applies a mask to a matrix [num_rows, columns]; its own backward. output may be input. [bf16]
   virtual void dropout(const Tensor& input, const DropoutMask& mask, const Tensor& output) = 0;
 
   // ---- Matrix products and sums
   // ---------------------------------------------------------------------------------
   /// c = op(a) op(b), or c += ... with accumulate; op transposes if asked. After op: a [m, k], b [k, n], c
   /// [m, n]. A bias [1, n], if there is one, is added to each row at the end, as add_bias() would. The bits
-  /// of c do not depend on the number of threads.
+  /// of c do not depend on the number of threads. [bf16]: each of a, b and c may be bfloat16; a factor that is
+  /// float32 beside one that is not is rounded.
   struct MatMul {
     MatrixRef a;
     bool transpose_a = false;
@@ -141,6 +146,9 @@ class Backend {
   virtual std::shared_ptr<const void> hold_constant(const MatrixRef& b, bool transpose_b) = 0;
   /// How matmul() multiplies float32 from now on. Throws Error(usage) if the device cannot.
   virtual void set_product_precision(ProductPrecision precision) = 0;
+  /// What activations of a model of this dtype are best kept in, with the precision set: bfloat16, or the
+  /// dtype itself.
+  virtual DType activation_dtype(DType dtype) const = 0;
 
   /// One product for each leading index.
   struct BatchedMatMul {
@@ -152,7 +160,7 @@ class Backend {
   };
   virtual void batched_matmul(const BatchedMatMul& args) = 0;
 
-  /// output[j] = sum over i of input[i, j], in a fixed order: the gradient of a bias.
+  /// output[j] = sum over i of input[i, j], in a fixed order: the gradient of a bias. [bf16]
   struct ColumnSums {
     MatrixRef input;       // [num_rows, columns]
     const Tensor& output;  // [columns]
@@ -166,7 +174,7 @@ class Backend {
   // --------------------------------------------------------------------
   // Example e owns the rows [cu_seqlens[e], cu_seqlens[e + 1]) of a batch. Each kernel here does for every
   // example alone what a kernel above does for the whole batch, and adds up the squares of the results.
-  // cu_seqlens: [batch + 1] int32. Sums have a fixed order.
+  // cu_seqlens: [batch + 1] int32. Sums have a fixed order. The first two are [bf16].
 
   /// output[j] = sum over e of (sum over the rows i of e of input[i, j] * factor[i, j])^2: of a bias, or with
   /// `factor` of a LayerNorm's gain.
@@ -209,7 +217,7 @@ class Backend {
   ///   sum = dropout(input) + residual;  output = normalized * weight + bias,
   ///   normalized = (sum - mean(sum)) * rstd,  rstd = 1 / sqrt(variance(sum) + eps), biased variance.
   /// Statistics are taken in two passes over values from which the row's first element is subtracted, so that
-  /// a large common offset does no harm.
+  /// a large common offset does no harm. [bf16]
   struct LayerNormForward {
     const Tensor& input;      // [num_rows, hidden_size]
     const Tensor* residual;   // [num_rows, hidden_size] or null
@@ -228,6 +236,7 @@ class Backend {
   ///   dropout(grad_sum) grad_weight = sum over rows of grad_output * n;     grad_bias = sum over rows of
   ///   grad_output
   /// One pass over the rows; the column sums go through fixed blocks of rows. Null outputs are not computed.
+  /// [bf16]
   struct LayerNormBackward {
     const Tensor& grad_output;  // [num_rows, hidden_size]
     const Tensor& normalized;   // [num_rows, hidden_size]
@@ -249,7 +258,7 @@ class Backend {
   /// query_cu_seqlens[s + 1]) of query (the same ones in self-attention; one row each where only [CLS] asks).
   /// With d = hidden_size / num_heads:
   ///   probs = softmax(query key^T / sqrt(d));  context = dropout(probs) value
-  /// Works through blocks of query rows; no S x S tensor reaches memory.
+  /// Works through blocks of query rows; no S x S tensor reaches memory. [bf16]
   struct AttentionForward {
     MatrixRef query;                 // [num_queries, hidden_size]
     MatrixRef key;                   // [total_tokens, hidden_size]
@@ -266,7 +275,7 @@ class Backend {
   /// Recomputes probs from query, key and log_sum_exp. With dP = dropout(grad_context value^T):
   ///   grad_scores = probs * (dP - rowsum(probs * dP)) / sqrt(d)
   ///   grad_query = grad_scores key;  grad_key = grad_scores^T query;  grad_value = dropout(probs)^T
-  ///   grad_context
+  ///   grad_context [bf16]
   struct AttentionBackward {
     MatrixRef query, key, value;
     const Tensor& query_cu_seqlens;

@@ -37,6 +37,8 @@ class CpuBackend final : public Backend {
   void matmul(const MatMul& args) override;
   std::shared_ptr<const void> hold_constant(const MatrixRef& b, bool transpose_b) override;
   void set_product_precision(ProductPrecision precision) override;
+  /// Kernels here compute in float32 and would only convert.
+  DType activation_dtype(DType dtype) const override { return dtype; }
   void batched_matmul(const BatchedMatMul& args) override;
   void column_sums(const ColumnSums& args) override;
   void sum(const Tensor& input, const Tensor& output) override;
@@ -63,6 +65,8 @@ class CpuBackend final : public Backend {
   MachineRoof measure_roof(DType dtype) override;
 
  private:
+  void multiply(const MatMul& args, ProductPrecision precision);
+
   Arena arena_;
   ProductPrecision product_precision_ = ProductPrecision::float32;
   ConstantFactors<Tensor> constant_factors_;  // packed

@@ -3,24 +3,52 @@
 
 #include "tensor/cpu/cpu_backend.h"
 #include "tensor/cpu/parallel.h"
+#include "tensor/cpu/widened.h"
 
 namespace normtune {
 namespace {
+
+/// As dispatch_floating(), and with bfloat16.
+template <typename Function>
+void dispatch_stored(DType dtype, const Function& function) {
+  if (dtype == DType::bfloat16) return function.template operator()<bfloat16>();
+  dispatch_floating(dtype, function);
+}
+
+template <typename To, typename From>
+To converted(From value) {
+  if constexpr (std::is_same_v<From, bfloat16>) return static_cast<To>(static_cast<float>(value));
+  if constexpr (std::is_same_v<To, bfloat16>) return bfloat16(static_cast<float>(value));
+  return static_cast<To>(value);
+}
 
 template <typename T>
 void fill_elements(const Tensor& output, double value) {
   T* elements = output.data<T>();
   parallel_pieces(output.numel(), elements_per_piece, [&](int64_t begin, int64_t end) {
-    std::fill(elements + begin, elements + end, static_cast<T>(value));
+    std::fill(elements + begin, elements + end, converted<T>(value));
   });
 }
 
 template <typename From, typename To>
-void convert_elements(const Tensor& input, const Tensor& output) {
-  const From* from = input.data<From>();
-  To* to = output.data<To>();
-  parallel_pieces(input.numel(), elements_per_piece, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) to[i] = static_cast<To>(from[i]);
+void convert_elements(const MatrixRef& input, const MatrixRef& output) {
+  const From* from = input.as<From>();
+  To* to = output.as<To>();
+  const auto convert = [](const From* begin, int64_t count, To* result) {
+    std::transform(begin, begin + count, result, converted<To, From>);
+  };
+  if (input.ld == input.cols && output.ld == output.cols) {  // one piece of memory, however the rows are cut
+    parallel_pieces(input.rows * input.cols, elements_per_piece,
+                    [&](int64_t begin, int64_t end) { convert(from + begin, end - begin, to + begin); });
+    return;
+  }
+  parallel_rows(input.rows, input.cols,
+                [&](int64_t row) { convert(from + row * input.ld, input.cols, to + row * output.ld); });
+}
+
+void convert_matrix(const MatrixRef& input, const MatrixRef& output) {
+  dispatch_stored(input.dtype, [&]<typename From>() {
+    dispatch_stored(output.dtype, [&]<typename To>() { convert_elements<From, To>(input, output); });
   });
 }
 
@@ -49,6 +77,8 @@ void CpuBackend::fill(const Tensor& output, double value) {
       return fill_elements<float>(output, value);
     case DType::float64:
       return fill_elements<double>(output, value);
+    case DType::bfloat16:
+      return fill_elements<bfloat16>(output, value);
     case DType::int32:
       return fill_elements<int32_t>(output, value);
     case DType::int64:
@@ -57,9 +87,17 @@ void CpuBackend::fill(const Tensor& output, double value) {
 }
 
 void CpuBackend::convert(const Tensor& input, const Tensor& output) {
-  dispatch_floating(input.dtype(), [&]<typename From>() {
-    dispatch_floating(output.dtype(), [&]<typename To>() { convert_elements<From, To>(input, output); });
-  });
+  convert_matrix(input, output);
+}
+
+Tensor widened(const MatrixRef& matrix) {
+  Tensor copy = Tensor::empty({matrix.rows, matrix.cols}, DType::float32);
+  convert_matrix(matrix, copy);
+  return copy;
+}
+
+void round_into(const Tensor& values, const MatrixRef& target) {
+  convert_matrix(values, target);
 }
 
 void CpuBackend::copy_matrix(const MatrixRef& input, const MatrixRef& output) {

@@ -2,6 +2,7 @@
 #include "tensor/cpu/dropout_rows.h"
 #include "tensor/cpu/parallel.h"
 #include "tensor/cpu/vector/dispatch.h"
+#include "tensor/cpu/widened.h"
 
 namespace normtune {
 
@@ -9,6 +10,11 @@ static_assert(static_cast<int>(Activation::silu) + 1 == vector::num_activations,
               "every activation has its inner loop");
 
 void CpuBackend::add(const Tensor& a, const Tensor& b, const Tensor& output) {
+  if (output.dtype() == DType::bfloat16) {
+    const Tensor sum = widened(a);
+    add(sum, widened(b), sum);
+    return round_into(sum, output);
+  }
   dispatch_floating(output.dtype(), [&]<typename T>() {
     const T *first = a.data<T>(), *second = b.data<T>();
     T* sum = output.data<T>();
@@ -31,6 +37,11 @@ void CpuBackend::multiply(const Tensor& a, const Tensor& b, const Tensor& output
 }
 
 void CpuBackend::scale(const Tensor& input, double factor, const Tensor& output) {
+  if (output.dtype() == DType::bfloat16) {
+    const Tensor scaled = widened(input);
+    scale(scaled, factor, scaled);
+    return round_into(scaled, output);
+  }
   dispatch_floating(output.dtype(), [&]<typename T>() {
     const T* from = input.data<T>();
     T* to = output.data<T>();
@@ -42,6 +53,11 @@ void CpuBackend::scale(const Tensor& input, double factor, const Tensor& output)
 }
 
 void CpuBackend::add_scaled(const Tensor& input, double factor, const MatrixRef& output) {
+  if (output.dtype == DType::bfloat16) {
+    const Tensor sum = widened(output);
+    add_scaled(widened(input), factor, sum);
+    return round_into(sum, output);
+  }
   dispatch_floating(output.dtype, [&]<typename T>() {
     const T* from = input.data<T>();
     T* to = output.as<T>();
@@ -59,6 +75,11 @@ void CpuBackend::add_scaled(const Tensor& input, double factor, const MatrixRef&
 }
 
 void CpuBackend::add_bias(const MatrixRef& input, const MatrixRef& bias, const MatrixRef& output) {
+  if (output.dtype == DType::bfloat16) {
+    const Tensor sum = widened(input);
+    add_bias(sum, bias, sum);
+    return round_into(sum, output);
+  }
   dispatch_floating(output.dtype, [&]<typename T>() {
     const T *from = input.as<T>(), *added = bias.as<T>();
     T* to = output.as<T>();
@@ -70,6 +91,11 @@ void CpuBackend::add_bias(const MatrixRef& input, const MatrixRef& bias, const M
 }
 
 void CpuBackend::activation_forward(Activation activation, const Tensor& input, const Tensor& output) {
+  if (output.dtype() == DType::bfloat16) {
+    const Tensor values = widened(input);
+    activation_forward(activation, values, values);
+    return round_into(values, output);
+  }
   dispatch_floating(output.dtype(), [&]<typename T>() {
     const T* from = input.data<T>();
     T* to = output.data<T>();
@@ -81,6 +107,11 @@ void CpuBackend::activation_forward(Activation activation, const Tensor& input, 
 
 void CpuBackend::activation_backward(Activation activation, const Tensor& input, const Tensor& grad_output,
                                      const Tensor& grad_input) {
+  if (grad_input.dtype() == DType::bfloat16) {
+    const Tensor grad = widened(grad_output);
+    activation_backward(activation, widened(input), grad, grad);
+    return round_into(grad, grad_input);
+  }
   dispatch_floating(input.dtype(), [&]<typename T>() {
     const T *x = input.data<T>(), *dy = grad_output.data<T>();
     T* dx = grad_input.data<T>();
@@ -95,6 +126,11 @@ void CpuBackend::dropout(const Tensor& input, const DropoutMask& mask, const Ten
   if (!mask.active()) {
     if (input.raw_data() != output.raw_data()) copy(output.raw_data(), input.raw_data(), input.nbytes());
     return;
+  }
+  if (output.dtype() == DType::bfloat16) {
+    const Tensor values = widened(input);
+    dropout(values, mask, values);
+    return round_into(values, output);
   }
   dispatch_floating(output.dtype(), [&]<typename T>() {
     const int64_t columns = output.shape().back();

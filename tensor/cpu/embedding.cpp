@@ -7,6 +7,7 @@
 #include "tensor/cpu/cpu_backend.h"
 #include "tensor/cpu/parallel.h"
 #include "tensor/cpu/vector/dispatch.h"
+#include "tensor/cpu/widened.h"
 
 namespace normtune {
 namespace {
@@ -100,6 +101,14 @@ void CpuBackend::gather_rows(const GatherRows& args) {
 }
 
 void CpuBackend::scatter_add_rows(const ScatterAddRows& args) {
+  if (args.grad_input.dtype() == DType::bfloat16) {
+    const Tensor sums = Tensor::empty(args.grad_input.shape(), DType::float32);
+    scatter_add_rows({.grad_output = widened(args.grad_output),
+                      .index = args.index,
+                      .grad_input = sums,
+                      .skip_index = args.skip_index});
+    return round_into(sums, args.grad_input);
+  }
   fill(args.grad_input, 0);
   dispatch_floating(args.grad_input.dtype(), [&]<typename T>() { scatter_add<T>(args); });
 }

@@ -2,6 +2,7 @@
 #include "tensor/cpu/dropout_rows.h"
 #include "tensor/cpu/parallel.h"
 #include "tensor/cpu/vector/dispatch.h"
+#include "tensor/cpu/widened.h"
 
 namespace normtune {
 namespace {
@@ -107,13 +108,59 @@ void backward_rows(const Backend::LayerNormBackward& args) {
   }
 }
 
+/// A float32 tensor for a result in bfloat16; undefined where none is wanted.
+Tensor wide_result(const Tensor* result) {
+  return result == nullptr ? Tensor() : Tensor::empty(result->shape(), DType::float32);
+}
+
+const Tensor* address_or_null(const Tensor& tensor) {
+  return tensor.defined() ? &tensor : nullptr;
+}
+
+void round_if_wanted(const Tensor& values, const Tensor* result) {
+  if (result != nullptr) round_into(values, *result);
+}
+
+void forward_in_float32(CpuBackend& backend, const Backend::LayerNormForward& args) {
+  const Tensor residual = args.residual == nullptr ? Tensor() : widened(*args.residual);
+  const Tensor output = widened(args.input), normalized = wide_result(args.normalized);
+  backend.layer_norm_forward({.input = output,
+                              .residual = address_or_null(residual),
+                              .mask = args.mask,
+                              .weight = args.weight,
+                              .bias = args.bias,
+                              .eps = args.eps,
+                              .output = output,
+                              .normalized = address_or_null(normalized),
+                              .rstd = args.rstd});
+  round_into(output, args.output);
+  round_if_wanted(normalized, args.normalized);
+}
+
+void backward_in_float32(CpuBackend& backend, const Backend::LayerNormBackward& args) {
+  const Tensor grad_input = wide_result(args.grad_input), grad_residual = wide_result(args.grad_residual);
+  backend.layer_norm_backward({.grad_output = widened(args.grad_output),
+                               .normalized = widened(args.normalized),
+                               .rstd = args.rstd,
+                               .weight = args.weight,
+                               .mask = args.mask,
+                               .grad_input = address_or_null(grad_input),
+                               .grad_residual = address_or_null(grad_residual),
+                               .grad_weight = args.grad_weight,
+                               .grad_bias = args.grad_bias});
+  round_if_wanted(grad_input, args.grad_input);
+  round_if_wanted(grad_residual, args.grad_residual);
+}
+
 }  // namespace
 
 void CpuBackend::layer_norm_forward(const LayerNormForward& args) {
+  if (args.input.dtype() == DType::bfloat16) return forward_in_float32(*this, args);
   dispatch_floating(args.input.dtype(), [&]<typename T>() { forward_rows<T>(args); });
 }
 
 void CpuBackend::layer_norm_backward(const LayerNormBackward& args) {
+  if (args.grad_output.dtype() == DType::bfloat16) return backward_in_float32(*this, args);
   dispatch_floating(args.grad_output.dtype(), [&]<typename T>() { backward_rows<T>(args); });
 }
 

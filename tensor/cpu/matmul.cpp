@@ -2,6 +2,7 @@
 #include "tensor/cpu/cpu_backend.h"
 #include "tensor/cpu/gemm.h"
 #include "tensor/cpu/parallel.h"
+#include "tensor/cpu/widened.h"
 
 namespace normtune {
 
@@ -29,7 +30,22 @@ std::shared_ptr<const void> CpuBackend::hold_constant(const MatrixRef& b, bool t
 }
 
 void CpuBackend::matmul(const MatMul& args) {
-  const auto packed = constant_factors_.find(FactorKey(args.b, args.transpose_b, product_precision_));
+  const bool in_bfloat16 = args.a.dtype == DType::bfloat16 || args.b.dtype == DType::bfloat16;
+  if (!in_bfloat16 && args.c.dtype != DType::bfloat16) return multiply(args, product_precision_);
+  const Tensor a = widened(args.a);
+  const Tensor b = args.b.dtype == DType::bfloat16 ? widened(args.b) : Tensor();
+  const Tensor c = widened(args.c);
+  MatMul product = args;
+  product.a = a;
+  if (b.defined()) product.b = b;  // a weight in float32 stays itself: it may be held packed
+  product.c = c;
+  multiply(product, in_bfloat16 ? ProductPrecision::bf16 : product_precision_);
+  round_into(c, args.c);
+}
+
+/// All matrices have one dtype here.
+void CpuBackend::multiply(const MatMul& args, ProductPrecision precision) {
+  const auto packed = constant_factors_.find(FactorKey(args.b, args.transpose_b, precision));
   dispatch_floating(args.c.dtype, [&]<typename T>() {
     const Gemm<T> product{.m = args.c.rows,
                           .n = args.c.cols,
@@ -46,7 +62,7 @@ void CpuBackend::matmul(const MatMul& args) {
                           .bias = args.bias ? args.bias->as<T>() : nullptr,
                           .packed_b = packed ? packed->data<T>() : nullptr};
     if constexpr (std::is_same_v<T, float>) {
-      if (product_precision_ == ProductPrecision::bf16) return bf16::gemm(product);
+      if (precision == ProductPrecision::bf16) return bf16::gemm(product);
     }
     gemm(product);
   });

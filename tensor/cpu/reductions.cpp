@@ -5,6 +5,7 @@
 #include "tensor/cpu/cpu_backend.h"
 #include "tensor/cpu/parallel.h"
 #include "tensor/cpu/vector/dispatch.h"
+#include "tensor/cpu/widened.h"
 
 namespace normtune {
 namespace {
@@ -43,6 +44,9 @@ double squared_norm(const Tensor& input, const Tensor* indices) {
 }  // namespace
 
 void CpuBackend::column_sums(const ColumnSums& args) {
+  if (args.input.dtype == DType::bfloat16) {
+    return column_sums({.input = widened(args.input), .output = args.output});
+  }
   const DType dtype = args.input.dtype;
   const int64_t rows = args.input.rows, columns = args.input.cols, ld = args.input.ld;
   const int64_t num_blocks = num_partial_sums(rows);

@@ -4,6 +4,7 @@
 #include "tensor/cpu/gemm.h"
 #include "tensor/cpu/parallel.h"
 #include "tensor/cpu/vector/dispatch.h"
+#include "tensor/cpu/widened.h"
 
 namespace normtune {
 namespace {
@@ -100,6 +101,13 @@ void add_squared_products(const Backend::SquaredProducts& args) {
 }  // namespace
 
 void CpuBackend::squared_column_sums(const SquaredColumnSums& args) {
+  if (args.input.dtype == DType::bfloat16) {
+    const Tensor factor = args.factor == nullptr ? Tensor() : widened(*args.factor);
+    return squared_column_sums({.input = widened(args.input),
+                                .factor = factor.defined() ? &factor : nullptr,
+                                .cu_seqlens = args.cu_seqlens,
+                                .output = args.output});
+  }
   dispatch_floating(args.input.dtype, [&]<typename T>() {
     parallel_pieces(args.input.cols, columns_per_piece,
                     [&](int64_t begin, int64_t end) { square_column_sums<T>(args, begin, end); });
@@ -107,6 +115,10 @@ void CpuBackend::squared_column_sums(const SquaredColumnSums& args) {
 }
 
 void CpuBackend::squared_products(const SquaredProducts& args) {
+  if (args.a.dtype == DType::bfloat16) {
+    const Tensor a = widened(args.a), b = widened(args.b);
+    return squared_products({.a = a, .b = b, .cu_seqlens = args.cu_seqlens, .output = args.output});
+  }
   dispatch_floating(args.a.dtype, [&]<typename T>() {
     const bool one_row_each = args.cu_seqlens.numel() - 1 == args.a.rows;
     if (one_row_each) {

@@ -25,7 +25,7 @@ std::vector<Tensor> results_in_bfloat16(const AttentionSetting& setting, const s
 
 Tensor rounded(const Tensor& tensor) {
   std::vector<float> values = tensor.to_vector<float>();
-  for (float& value : values) value = std::bit_cast<float>(uint32_t{cuda::to_bfloat16(value)} << 16);
+  for (float& value : values) value = static_cast<float>(bfloat16(value));
   return Tensor::from_values(tensor.shape(), values);
 }
 

@@ -82,12 +82,8 @@ void multiply_blocks(const Instructions& instructions, const Gemm<float>& args, 
   }
 }
 
-#define NORMTUNE_INLINE static inline
-#include "tensor/formulas/bfloat16.h"
-#undef NORMTUNE_INLINE
-
 float rounded(float value) {
-  return std::bit_cast<float>(uint32_t{to_bfloat16(value)} << 16);
+  return static_cast<float>(bfloat16(value));
 }
 
 /// A contiguous copy of a matrix [rows, columns], rounded.
