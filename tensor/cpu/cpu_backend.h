@@ -65,7 +65,7 @@ class CpuBackend final : public Backend {
   MachineRoof measure_roof(DType dtype) override;
 
  private:
-  void multiply(const MatMul& args, ProductPrecision precision);
+  void multiply_matrices(const MatMul& args, ProductPrecision precision);
 
   Arena arena_;
   ProductPrecision product_precision_ = ProductPrecision::float32;

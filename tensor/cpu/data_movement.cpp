@@ -17,9 +17,12 @@ void dispatch_stored(DType dtype, const Function& function) {
 
 template <typename To, typename From>
 To converted(From value) {
-  if constexpr (std::is_same_v<From, bfloat16>) return static_cast<To>(static_cast<float>(value));
-  if constexpr (std::is_same_v<To, bfloat16>) return bfloat16(static_cast<float>(value));
-  return static_cast<To>(value);
+  constexpr bool through_float32 = std::is_same_v<From, bfloat16> || std::is_same_v<To, bfloat16>;
+  if constexpr (through_float32) {
+    return static_cast<To>(static_cast<float>(value));
+  } else {
+    return static_cast<To>(value);
+  }
 }
 
 template <typename T>

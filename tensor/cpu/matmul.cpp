@@ -14,6 +14,7 @@ void CpuBackend::set_product_precision(ProductPrecision precision) {
 }
 
 std::shared_ptr<const void> CpuBackend::hold_constant(const MatrixRef& b, bool transpose_b) {
+  if (b.dtype == DType::bfloat16) return nullptr;
   return constant_factors_.hold(FactorKey(b, transpose_b, product_precision_), [&] {
     return dispatch_floating(b.dtype, [&]<typename T>() {
       const Gemm<T> product{.n = transpose_b ? b.rows : b.cols,
@@ -31,7 +32,7 @@ std::shared_ptr<const void> CpuBackend::hold_constant(const MatrixRef& b, bool t
 
 void CpuBackend::matmul(const MatMul& args) {
   const bool in_bfloat16 = args.a.dtype == DType::bfloat16 || args.b.dtype == DType::bfloat16;
-  if (!in_bfloat16 && args.c.dtype != DType::bfloat16) return multiply(args, product_precision_);
+  if (!in_bfloat16 && args.c.dtype != DType::bfloat16) return multiply_matrices(args, product_precision_);
   const Tensor a = widened(args.a);
   const Tensor b = args.b.dtype == DType::bfloat16 ? widened(args.b) : Tensor();
   const Tensor c = widened(args.c);
@@ -39,12 +40,12 @@ void CpuBackend::matmul(const MatMul& args) {
   product.a = a;
   if (b.defined()) product.b = b;  // a weight in float32 stays itself: it may be held packed
   product.c = c;
-  multiply(product, in_bfloat16 ? ProductPrecision::bf16 : product_precision_);
+  multiply_matrices(product, in_bfloat16 ? ProductPrecision::bf16 : product_precision_);
   round_into(c, args.c);
 }
 
 /// All matrices have one dtype here.
-void CpuBackend::multiply(const MatMul& args, ProductPrecision precision) {
+void CpuBackend::multiply_matrices(const MatMul& args, ProductPrecision precision) {
   const auto packed = constant_factors_.find(FactorKey(args.b, args.transpose_b, precision));
   dispatch_floating(args.c.dtype, [&]<typename T>() {
     const Gemm<T> product{.m = args.c.rows,

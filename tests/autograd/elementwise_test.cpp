@@ -4,6 +4,7 @@
 
 #include "autograd/add.h"
 #include "autograd/add_bias.h"
+#include "autograd/convert.h"
 #include "autograd/multiply.h"
 #include "autograd/scale.h"
 #include "autograd/sum.h"
@@ -62,7 +63,21 @@ Variable apply_add_bias(const std::vector<Variable>& x) {
   return add_bias(x[0], x[1]);
 }
 
+/// There and back, whatever the dtype.
+Variable apply_convert(const std::vector<Variable>& x) {
+  const DType dtype = x[0].dtype();
+  return convert(convert(x[0], dtype == DType::float32 ? DType::float64 : DType::float32), dtype);
+}
+
+/// Exact in float32, and so small that central differences survive the rounding of what stands between.
+Tensor small_float32s(const Shape& shape) {
+  const Tensor values = random_tensor(shape);
+  values.backend().scale(values, 0.004, values);
+  return values.to(DType::float32).to(DType::float64);
+}
+
 const RegisterOpCases cases{
+    {"convert", "rank 2", {small_float32s({5, 7})}, apply_convert, plain_scale({5, 7}, 1), elementwise},
     {"add",
      "rank 3",
      {random_tensor({3, 5, 7}), random_tensor({3, 5, 7}, 2)},

@@ -3,10 +3,13 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <set>
 
+#include "autograd/convert.h"
 #include "autograd/gradcheck.h"
 #include "autograd/multiply.h"
 #include "autograd/sum.h"
@@ -38,6 +41,51 @@ std::vector<Tensor> rounded_to_float32(const std::vector<Tensor>& inputs) {
   std::vector<Tensor> rounded;
   for (const Tensor& input : inputs) rounded.push_back(input.to(DType::float32).to(DType::float64));
   return rounded;
+}
+
+/// Ops that take activations in bfloat16, with the number of their first inputs that are activations; further
+/// ones are parameters.
+const std::map<std::string, size_t>& ops_in_bfloat16() {
+  static const std::map<std::string, size_t> ops{
+      {"add", 2},           {"scale", 1},       {"dropout", 1},     {"activation", 1},
+      {"relu", 1},          {"gelu", 1},        {"gelu_tanh", 1},   {"tanh", 1},
+      {"silu", 1},          {"linear", 1},      {"matmul", 1},      {"activation_linear", 1},
+      {"layer_norm", 1},    {"gather_rows", 1}, {"add_columns", 2}, {"dropout_residual_layer_norm", 2},
+      {"slice_columns", 1}, {"convert", 1},     {"reshape", 1},     {"packed_self_attention", 1},
+      {"packed_attention", 2}};
+  return ops;
+}
+
+/// run() with activations in bfloat16 and parameters in float32.
+Pass run_in_bfloat16(const OpCase& op_case) {
+  const size_t num_activations = op_case.variant == "input is its own residual"
+                                     ? 1
+                                     : ops_in_bfloat16().at(op_case.op);
+  std::vector<Variable> leaves;
+  for (size_t i = 0; i < op_case.inputs.size(); ++i) {
+    const DType dtype = i < num_activations ? DType::bfloat16 : DType::float32;
+    leaves.emplace_back(op_case.inputs[i].to(dtype), /*requires_grad=*/true);
+  }
+  const Variable output = op_case.function(leaves);
+  BOOST_CHECK(output.dtype() == DType::bfloat16);
+  Pass pass{values_of(output.tensor()), output.shape(), {}};
+  const Variable weights(random_tensor(output.shape(), 99, DType::float32));
+  sum(multiply(convert(output, DType::float32), weights)).backward();
+  for (const Variable& leaf : leaves) {
+    BOOST_CHECK(leaf.grad().dtype() == leaf.dtype());
+    pass.gradients.push_back(values_of(leaf.grad()));
+  }
+  return pass;
+}
+
+/// |found - expected| / |expected| of all elements together, with at least 0.1 for each expected one.
+double relative_distance(const std::vector<double>& found, const std::vector<double>& expected) {
+  double error = 0, size = 0.01 * static_cast<double>(expected.size());
+  for (size_t i = 0; i < expected.size(); ++i) {
+    error += std::pow(found.at(i) - expected[i], 2);
+    size += std::pow(expected[i], 2);
+  }
+  return expected.empty() ? 0 : std::sqrt(error / size);
 }
 
 /// Runs `check` on each case, with its name in the message of a failure.
@@ -110,6 +158,22 @@ BOOST_AUTO_TEST_CASE(float32_is_close_to_float64) {
       BOOST_CHECK_LE(largest_error(found.gradients[i], expected.gradients[i]), 1e-5);
     }
   });
+}
+
+BOOST_AUTO_TEST_CASE(activations_in_bfloat16_are_close_to_float64) {
+  size_t cases = 0;
+  for_each_case([&](const OpCase& op_case) {
+    if (!ops_in_bfloat16().contains(op_case.op)) return;
+    const Pass found = run_in_bfloat16(op_case);
+    const Pass expected = run(op_case.function, op_case.inputs, DType::float64);
+    BOOST_CHECK_LE(relative_distance(found.output, expected.output), 2e-2);
+    for (size_t i = 0; i < expected.gradients.size(); ++i) {
+      BOOST_TEST_CONTEXT("input " << i)
+      BOOST_CHECK_LE(relative_distance(found.gradients[i], expected.gradients[i]), 5e-2);  // sums may cancel
+    }
+    ++cases;
+  });
+  BOOST_TEST(cases > ops_in_bfloat16().size());
 }
 
 BOOST_AUTO_TEST_CASE(bits_do_not_depend_on_the_number_of_threads) {
