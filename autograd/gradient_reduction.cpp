@@ -22,7 +22,8 @@ const Tensor& GradientReduction::bounds(int64_t num_rows) const {
 }
 
 Tensor GradientReduction::bias_gradient(const Tensor& grad_output, const MatrixRef& grad_columns) const {
-  Tensor grad = Tensor::empty({grad_columns.cols}, parameter_dtype(grad_output.dtype()), grad_output.device());
+  Tensor grad =
+      Tensor::empty({grad_columns.cols}, parameter_dtype(grad_output.dtype()), grad_output.device());
   Backend& backend = grad_output.backend();
   if (squares_examples()) {
     backend.squared_column_sums(
@@ -34,7 +35,8 @@ Tensor GradientReduction::bias_gradient(const Tensor& grad_output, const MatrixR
 }
 
 Tensor GradientReduction::weight_gradient(const MatrixRef& grad_columns, const Tensor& input) const {
-  Tensor grad = Tensor::empty({grad_columns.cols, input.size(1)}, parameter_dtype(input.dtype()), input.device());
+  Tensor grad =
+      Tensor::empty({grad_columns.cols, input.size(1)}, parameter_dtype(input.dtype()), input.device());
   Backend& backend = input.backend();
   if (squares_examples()) {
     backend.squared_products(
@@ -46,7 +48,8 @@ Tensor GradientReduction::weight_gradient(const MatrixRef& grad_columns, const T
 }
 
 Tensor GradientReduction::squared_gain_gradient(const Tensor& grad_output, const Tensor& normalized) const {
-  Tensor grad = Tensor::empty({grad_output.size(1)}, parameter_dtype(grad_output.dtype()), grad_output.device());
+  Tensor grad =
+      Tensor::empty({grad_output.size(1)}, parameter_dtype(grad_output.dtype()), grad_output.device());
   grad_output.backend().squared_column_sums({.input = grad_output,
                                              .factor = &normalized,
                                              .cu_seqlens = bounds(grad_output.size(0)),

@@ -2,20 +2,22 @@
 
 #include "cuda/elementwise.cuh"
 
-// Kernels that move values without looking at them take words of four bytes.
+// Kernels that move values without looking at them take words of two bytes for bfloat16, of four otherwise.
 
 namespace normtune::cuda {
 inline namespace NORMTUNE_TARGET {
 
-inline int64_t words_of(DType dtype) {
-  return static_cast<int64_t>(size_of(dtype) / 4);
+/// Calls body(Word{}, number of words of an element).
+template <typename Body>
+void with_words(DType dtype, const Body& body) {
+  if (dtype == DType::bfloat16) return body(uint16_t{}, int64_t{1});
+  body(uint32_t{}, static_cast<int64_t>(size_of(dtype) / sizeof(uint32_t)));
 }
 
 template <typename T, typename Launcher>
-void fill_elements(const Launcher& launch, const Tensor& output, double value) {
+void fill_elements(const Launcher& launch, const Tensor& output, T value) {
   T* elements = output.data<T>();
-  const auto wanted = static_cast<T>(value);
-  for_each_element(launch, output.numel(), [=] __device__(int64_t i) { elements[i] = wanted; });
+  for_each_element(launch, output.numel(), [=] __device__(int64_t i) { elements[i] = value; });
 }
 
 template <typename Launcher>
@@ -23,30 +25,46 @@ void fill(const Launcher& launch, const Tensor& output, double value) {
   require_float32(output.dtype());
   switch (output.dtype()) {
     case DType::int32:
-      return fill_elements<int32_t>(launch, output, value);
+      return fill_elements(launch, output, static_cast<int32_t>(value));
     case DType::int64:
-      return fill_elements<int64_t>(launch, output, value);
+      return fill_elements(launch, output, static_cast<int64_t>(value));
+    case DType::bfloat16:
+      return fill_elements(launch, output, bfloat16(static_cast<float>(value)));
     default:
-      return fill_elements<float>(launch, output, value);
+      return fill_elements(launch, output, static_cast<float>(value));
   }
+}
+
+template <typename Word, typename Launcher>
+void copy_words(const Launcher& launch, const MatrixRef& input, const MatrixRef& output, int64_t words) {
+  const int64_t input_ld = input.ld * words, output_ld = output.ld * words;
+  const auto* from = static_cast<const Word*>(input.data);
+  auto* to = static_cast<Word*>(output.data);
+  for_each_matrix_element(launch, input.rows, input.cols * words, [=] __device__(int64_t i, int64_t j) {
+    to[i * output_ld + j] = from[i * input_ld + j];
+  });
+}
+
+template <typename Launcher>
+void copy_matrix(const Launcher& launch, const MatrixRef& input, const MatrixRef& output) {
+  with_words(input.dtype, [&]<typename Word>(Word, int64_t words) {
+    copy_words<Word>(launch, input, output, words);
+  });
+}
+
+template <typename Word, typename Launcher>
+void clear_words(const Launcher& launch, const MatrixRef& output, int64_t words) {
+  const int64_t ld = output.ld * words;
+  auto* to = static_cast<Word*>(output.data);
+  for_each_matrix_element(launch, output.rows, output.cols * words,
+                          [=] __device__(int64_t i, int64_t j) { to[i * ld + j] = 0; });
 }
 
 /// Sets a matrix to zero.
 template <typename Launcher>
 void clear_matrix(const Launcher& launch, const MatrixRef& output) {
-  float* to = floats(output);
-  const int64_t ld = output.ld;
-  for_each_matrix_element(launch, output.rows, output.cols,
-                          [=] __device__(int64_t i, int64_t j) { to[i * ld + j] = 0.f; });
-}
-
-template <typename Launcher>
-void copy_matrix(const Launcher& launch, const MatrixRef& input, const MatrixRef& output) {
-  const int64_t words = words_of(input.dtype), input_ld = input.ld * words, output_ld = output.ld * words;
-  const auto* from = static_cast<const uint32_t*>(input.data);
-  auto* to = static_cast<uint32_t*>(output.data);
-  for_each_matrix_element(launch, input.rows, input.cols * words, [=] __device__(int64_t i, int64_t j) {
-    to[i * output_ld + j] = from[i * input_ld + j];
+  with_words(output.dtype, [&]<typename Word>(Word, int64_t words) {
+    clear_words<Word>(launch, output, words);
   });
 }
 
@@ -87,14 +105,21 @@ void permute(const Launcher& launch, const Backend::Permute& args) {
   for_each_element(launch, args.output.numel(), [=] __device__(int64_t i) { to[i] = from[index.source(i)]; });
 }
 
-template <typename Launcher>
-void gather_rows(const Launcher& launch, const Backend::GatherRows& args) {
-  const int64_t columns = args.output.shape().back() * words_of(args.output.dtype());
-  const auto* from = static_cast<const uint32_t*>(args.input.raw_data());
+template <typename Word, typename Launcher>
+void gather_words(const Launcher& launch, const Backend::GatherRows& args, int64_t words) {
+  const int64_t columns = args.output.shape().back() * words;
+  const auto* from = static_cast<const Word*>(args.input.raw_data());
   const int32_t* index = args.index.data<int32_t>();
-  auto* to = static_cast<uint32_t*>(args.output.raw_data());
+  auto* to = static_cast<Word*>(args.output.raw_data());
   for_each_matrix_element(launch, args.index.numel(), columns, [=] __device__(int64_t i, int64_t j) {
     to[i * columns + j] = from[index[i] * columns + j];
+  });
+}
+
+template <typename Launcher>
+void gather_rows(const Launcher& launch, const Backend::GatherRows& args) {
+  with_words(args.output.dtype(), [&]<typename Word>(Word, int64_t words) {
+    gather_words<Word>(launch, args, words);
   });
 }
 

@@ -1,8 +1,8 @@
 #pragma once
 
 #include "cuda/arguments.h"
-#include "cuda/block.cuh"
 #include "cuda/grid.h"
+#include "cuda/vectors.cuh"
 #include "tensor/philox.h"
 
 namespace normtune::cuda {
@@ -38,6 +38,15 @@ __device__ inline std::array<uint32_t, 4> dropout_words(const DropoutArguments& 
                     mask.key);
 }
 
+/// dropout of the channels 4 * group, ..., 4 * group + 3 of a row.
+__device__ inline Four drop_four(const DropoutArguments& mask, int64_t row, int64_t group,
+                                 const Four& values) {
+  const auto words = dropout_words(mask, row, group);
+  Four dropped;
+  for (int i = 0; i < 4; ++i) dropped[i] = mask.apply(values[i], words[i]);
+  return dropped;
+}
+
 /// Calls body(first, end) for the groups of up to four channels of a row that belong to this thread: one
 /// group has one Philox counter.
 template <typename Body>
@@ -56,16 +65,27 @@ __device__ inline void drop_row(const float* input, const DropoutArguments& mask
   });
 }
 
-__global__ void dropout_kernel(const float* input, DropoutArguments mask, float* output, int64_t columns) {
-  const int64_t row = blockIdx.x;
-  drop_row(input + row * columns, mask, row, output + row * columns, columns);
+/// A block has a row, a thread has groups of four channels of it.
+template <typename T>
+__global__ void dropout_kernel(const T* input, DropoutArguments mask, T* output, int64_t columns,
+                               FourAccess access) {
+  const int64_t row = blockIdx.x, at = row * columns;
+  for (int64_t first = 4 * threadIdx.x; first < columns; first += 4 * blockDim.x) {
+    const int64_t left = columns - first;
+    const Four values = access.load(input + at + first, left);
+    access.store(output + at + first, drop_four(mask, row, first / 4, values), left);
+  }
 }
 
 template <typename Launcher>
 void dropout(const Launcher& launch, const Tensor& input, const DropoutMask& mask, const Tensor& output) {
   const MatrixRef rows(output);
-  launch(dropout_kernel, one_block_for_each(rows.rows), floats(input), dropout_arguments(mask),
-         floats(output), rows.cols);
+  with_activation_type(output.dtype(), [&]<typename T>(T) {
+    const T* from = input.data<T>();
+    T* to = output.data<T>();
+    launch(dropout_kernel<T>, one_block_for_each(rows.rows), from, dropout_arguments(mask), to, rows.cols,
+           four_access(rows.cols, from, to));
+  });
 }
 
 }  // namespace NORMTUNE_TARGET

@@ -1,9 +1,9 @@
 #pragma once
 
 #include "cuda/arguments.h"
-#include "cuda/block.cuh"
 #include "cuda/formulas.cuh"
 #include "cuda/grid.h"
+#include "cuda/vectors.cuh"
 
 namespace normtune::cuda {
 inline namespace NORMTUNE_TARGET {
@@ -27,48 +27,123 @@ void for_each_matrix_element(const Launcher& launch, int64_t rows, int64_t colum
   for_each_element(launch, rows * columns, [=] __device__(int64_t i) { function(i / columns, i % columns); });
 }
 
+template <typename Function, typename... Fours>
+__device__ inline Four map_four(const Function& function, const Fours&... inputs) {
+  Four results;
+  for (int i = 0; i < 4; ++i) results[i] = function(inputs[i]...);
+  return results;
+}
+
+/// A thread has four elements.
+template <typename Function, typename Output, typename... Inputs>
+__global__ void map_kernel(Function function, int64_t count, FourAccess access, Output* output,
+                           const Inputs*... inputs) {
+  const int64_t at = 4 * global_thread();
+  if (at >= count) return;
+  const int64_t left = count - at;
+  access.store(output + at, map_four(function, access.load(inputs + at, left)...), left);
+}
+
+/// output[i] = function(inputs[i]...) for `count` elements; output may be one of the inputs.
+template <typename Launcher, typename Function, typename Output, typename... Inputs>
+void map(const Launcher& launch, const Function& function, int64_t count, Output* output,
+         const Inputs*... inputs) {
+  launch(map_kernel<Function, Output, Inputs...>, one_thread_for_each(divide_up(count, 4)), function, count,
+         four_access(0, output, inputs...), output, inputs...);
+}
+
+struct Sum {
+  __device__ float operator()(float a, float b) const { return a + b; }
+};
+
+struct ProductOfTwo {
+  __device__ float operator()(float a, float b) const { return a * b; }
+};
+
+struct Scaled {
+  float factor;
+  __device__ float operator()(float value) const { return factor * value; }
+};
+
+struct Unchanged {
+  __device__ float operator()(float value) const { return value; }
+};
+
+template <typename Function>
+struct ValueOf {
+  __device__ float operator()(float input) const { return Function::value(input); }
+};
+
+template <typename Function>
+struct GradientOf {
+  __device__ float operator()(float input, float grad_output) const {
+    return grad_output * Function::derivative(input);
+  }
+};
+
 template <typename Launcher>
 void add(const Launcher& launch, const Tensor& a, const Tensor& b, const Tensor& output) {
-  const float *first = floats(a), *second = floats(b);
-  float* sum = floats(output);
-  for_each_element(launch, output.numel(), [=] __device__(int64_t i) { sum[i] = first[i] + second[i]; });
+  with_activation_type(output.dtype(), [&]<typename T>(T) {
+    map(launch, Sum{}, output.numel(), output.data<T>(), a.data<T>(), b.data<T>());
+  });
 }
 
 template <typename Launcher>
 void multiply(const Launcher& launch, const Tensor& a, const Tensor& b, const Tensor& output) {
-  const float *first = floats(a), *second = floats(b);
-  float* product = floats(output);
-  for_each_element(launch, output.numel(), [=] __device__(int64_t i) { product[i] = first[i] * second[i]; });
+  map(launch, ProductOfTwo{}, output.numel(), floats(output), floats(a), floats(b));
 }
 
 template <typename Launcher>
 void scale(const Launcher& launch, const Tensor& input, double factor, const Tensor& output) {
-  const float* from = floats(input);
-  float* to = floats(output);
-  const auto scalar = static_cast<float>(factor);
-  for_each_element(launch, output.numel(), [=] __device__(int64_t i) { to[i] = scalar * from[i]; });
+  with_activation_type(output.dtype(), [&]<typename T>(T) {
+    map(launch, Scaled{static_cast<float>(factor)}, output.numel(), output.data<T>(), input.data<T>());
+  });
+}
+
+template <typename Launcher>
+void convert(const Launcher& launch, const Tensor& input, const Tensor& output) {
+  with_activation_type(input.dtype(), [&]<typename From>(From) {
+    with_activation_type(output.dtype(), [&]<typename To>(To) {
+      map(launch, Unchanged{}, output.numel(), output.data<To>(), input.data<From>());
+    });
+  });
+}
+
+template <typename T, typename Launcher>
+void add_scaled_as(const Launcher& launch, const Tensor& input, float factor, const MatrixRef& output) {
+  const T* from = input.data<T>();
+  T* to = output.as<T>();
+  const int64_t columns = output.cols, ld = output.ld;
+  for_each_matrix_element(launch, output.rows, columns, [=] __device__(int64_t i, int64_t j) {
+    const auto added = factor * static_cast<float>(from[i * columns + j]);
+    to[i * ld + j] = rounded<T>(static_cast<float>(to[i * ld + j]) + added);
+  });
 }
 
 template <typename Launcher>
 void add_scaled(const Launcher& launch, const Tensor& input, double factor, const MatrixRef& output) {
-  const float* from = floats(input);
-  float* to = floats(output);
-  const int64_t columns = output.cols, ld = output.ld;
-  const auto scalar = static_cast<float>(factor);
-  for_each_matrix_element(launch, output.rows, columns, [=] __device__(int64_t i, int64_t j) {
-    to[i * ld + j] += scalar * from[i * columns + j];
+  with_activation_type(output.dtype, [&]<typename T>(T) {
+    add_scaled_as<T>(launch, input, static_cast<float>(factor), output);
+  });
+}
+
+template <typename T, typename Launcher>
+void add_bias_as(const Launcher& launch, const MatrixRef& input, const MatrixRef& bias,
+                 const MatrixRef& output) {
+  const T* from = input.as<T>();
+  const float* added = floats(bias);
+  T* to = output.as<T>();
+  const int64_t input_ld = input.ld, output_ld = output.ld;
+  for_each_matrix_element(launch, output.rows, output.cols, [=] __device__(int64_t i, int64_t j) {
+    to[i * output_ld + j] = rounded<T>(static_cast<float>(from[i * input_ld + j]) + added[j]);
   });
 }
 
 template <typename Launcher>
 void add_bias(const Launcher& launch, const MatrixRef& input, const MatrixRef& bias,
               const MatrixRef& output) {
-  const float *from = floats(input), *added = floats(bias);
-  float* to = floats(output);
-  const int64_t input_ld = input.ld, output_ld = output.ld;
-  for_each_matrix_element(launch, output.rows, output.cols, [=] __device__(int64_t i, int64_t j) {
-    to[i * output_ld + j] = from[i * input_ld + j] + added[j];
-  });
+  with_activation_type(output.dtype,
+                       [&]<typename T>(T) { add_bias_as<T>(launch, input, bias, output); });
 }
 
 /// Calls body with an object of the activation's type, which has value() and derivative().
@@ -88,36 +163,24 @@ void with_activation(Activation activation, const Body& body) {
   }
 }
 
-template <typename Function>
-__global__ void activation_forward_kernel(const float* input, float* output, int64_t count) {
-  const int64_t i = global_thread();
-  if (i < count) output[i] = Function::value(input[i]);
-}
-
-template <typename Function>
-__global__ void activation_backward_kernel(const float* input, const float* grad_output, float* grad_input,
-                                           int64_t count) {
-  const int64_t i = global_thread();
-  if (i < count) grad_input[i] = grad_output[i] * Function::derivative(input[i]);
-}
-
 template <typename Launcher>
 void activation_forward(const Launcher& launch, Activation activation, const Tensor& input,
                         const Tensor& output) {
-  const int64_t count = output.numel();
-  with_activation(activation, [&]<typename Function>(Function) {
-    launch(activation_forward_kernel<Function>, one_thread_for_each(count), floats(input), floats(output),
-           count);
+  with_activation_type(output.dtype(), [&]<typename T>(T) {
+    with_activation(activation, [&]<typename Function>(Function) {
+      map(launch, ValueOf<Function>{}, output.numel(), output.data<T>(), input.data<T>());
+    });
   });
 }
 
 template <typename Launcher>
 void activation_backward(const Launcher& launch, Activation activation, const Tensor& input,
                          const Tensor& grad_output, const Tensor& grad_input) {
-  const int64_t count = grad_input.numel();
-  with_activation(activation, [&]<typename Function>(Function) {
-    launch(activation_backward_kernel<Function>, one_thread_for_each(count), floats(input),
-           floats(grad_output), floats(grad_input), count);
+  with_activation_type(grad_input.dtype(), [&]<typename T>(T) {
+    with_activation(activation, [&]<typename Function>(Function) {
+      map(launch, GradientOf<Function>{}, grad_input.numel(), grad_input.data<T>(), input.data<T>(),
+          grad_output.data<T>());
+    });
   });
 }
 

@@ -27,9 +27,7 @@ class KernelBackend : public Backend {
 
   void fill(const Tensor& output, double value) override { cuda::fill(launch_, output, value); }
   void convert(const Tensor& input, const Tensor& output) override {
-    require_float32(input.dtype());
-    require_float32(output.dtype());
-    copy(output.raw_data(), input.raw_data(), input.nbytes());
+    cuda::convert(launch_, input, output);
   }
   void copy_matrix(const MatrixRef& input, const MatrixRef& output) override {
     cuda::copy_matrix(launch_, input, output);
@@ -69,7 +67,7 @@ class KernelBackend : public Backend {
   DType activation_dtype(DType dtype) const override { return dtype; }
   /// In bfloat16 a constant factor is rounded once; both orientations read the same copy.
   std::shared_ptr<const void> hold_constant(const MatrixRef& b, bool /*transpose_b*/) override {
-    if (product_precision_ != ProductPrecision::bf16) return nullptr;
+    if (product_precision_ != ProductPrecision::bf16 || b.dtype == DType::bfloat16) return nullptr;
     return constant_factors_.hold(rounded_key(b), [&] { return round_to_bfloat16(launch_, b); });
   }
 
@@ -122,6 +120,11 @@ class KernelBackend : public Backend {
   }
 
  protected:
+  /// Whether a product rounds its factors to bfloat16, or finds them in it.
+  bool multiplies_bfloat16(const MatMul& args) const {
+    return product_precision_ == ProductPrecision::bf16 || args.a.dtype == DType::bfloat16 ||
+           args.b.dtype == DType::bfloat16;
+  }
   /// A right factor in bfloat16: the copy that is held, or a new one.
   RoundedMatrix rounded_right_factor(const MatrixRef& b) const {
     const auto held = constant_factors_.find(rounded_key(b));

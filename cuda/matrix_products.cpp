@@ -53,7 +53,7 @@ class Description {
   explicit Description(const Product& product) {
     // CUBLAS_COMPUTE_32F never takes TF32.
     const cublasComputeType_t type =
-        product.precision == ProductPrecision::tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
+        product.rounds_to_tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
     check_cublas(cublas_lt().desc_create(&description_, type, CUDA_R_32F), "cublasLtMatmulDescCreate");
     set(CUBLASLT_MATMUL_DESC_TRANSA, product.b.transpose ? CUBLAS_OP_T : CUBLAS_OP_N);
     set(CUBLASLT_MATMUL_DESC_TRANSB, product.a.transpose ? CUBLAS_OP_T : CUBLAS_OP_N);
@@ -67,7 +67,7 @@ class Description {
 
   cublasLtMatmulDesc_t get() const { return description_; }
   /// The bias of the products enqueued from now on.
-  void set_bias(const float* bias) { set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias); }
+  void set_bias(const void* bias) { set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias); }
 
  private:
   template <typename T>
@@ -79,8 +79,8 @@ class Description {
   cublasLtMatmulDesc_t description_ = nullptr;
 };
 
-cudaDataType_t factor_type(const Product& product) {
-  return product.precision == ProductPrecision::bf16 ? CUDA_R_16BF : CUDA_R_32F;
+cudaDataType_t cuda_type(DType dtype) {
+  return dtype == DType::bfloat16 ? CUDA_R_16BF : CUDA_R_32F;
 }
 
 class Preference {
@@ -112,9 +112,9 @@ struct MatrixProducts::Plan {
 
   explicit Plan(const Product& p)
       : description(p),
-        first(factor_type(p), p.b.transpose ? p.n : p.k, p.b.transpose ? p.k : p.n, p.b, p.batch),
-        second(factor_type(p), p.a.transpose ? p.k : p.m, p.a.transpose ? p.m : p.k, p.a, p.batch),
-        result(CUDA_R_32F, p.m, p.n, p.c, p.batch) {}
+        first(cuda_type(p.factor_dtype), p.b.transpose ? p.n : p.k, p.b.transpose ? p.k : p.n, p.b, p.batch),
+        second(cuda_type(p.factor_dtype), p.a.transpose ? p.k : p.m, p.a.transpose ? p.m : p.k, p.a, p.batch),
+        result(cuda_type(p.result_dtype), p.m, p.n, p.c, p.batch) {}
 };
 
 MatrixProducts::MatrixProducts(const Stream& stream, Allocator& allocator)
@@ -142,7 +142,9 @@ MatrixProducts::Key MatrixProducts::key_of(const Product& p) {
           alignment_of(p.b.data),
           alignment_of(p.c.data),
           p.bias == nullptr ? 0 : alignment_of(p.bias),
-          static_cast<int64_t>(p.precision)};
+          static_cast<int64_t>(p.factor_dtype),
+          static_cast<int64_t>(p.result_dtype),
+          p.rounds_to_tf32};
 }
 
 void MatrixProducts::choose_algorithm(const Product& product, Plan& plan) const {

@@ -12,8 +12,7 @@
 namespace normtune::cuda {
 
 /// c = op(a) op(b), or c += ..., for row-major matrices; `batch` of them, `stride` elements apart. After op:
-/// a [m, k], b [k, n], c [m, n]. c is float32, and so are a and b unless the precision is bf16: they are
-/// bfloat16 then.
+/// a [m, k], b [k, n], c [m, n]. All are float32, or a and b bfloat16 and c either.
 struct Product {
   struct Operand {
     void* data;
@@ -25,8 +24,9 @@ struct Product {
   Operand a, b, c;
   int64_t batch = 1;
   bool accumulate = false;
-  const float* bias = nullptr;  // [n], added to each row at the end; see takes_bias()
-  ProductPrecision precision = ProductPrecision::float32;
+  const void* bias = nullptr;  // [n], of c's dtype, added to each row at the end; see takes_bias()
+  DType factor_dtype = DType::float32, result_dtype = DType::float32;
+  bool rounds_to_tf32 = false;  // factors in float32
 };
 
 /// Matrix products by cuBLASLt, with sums in float32. The algorithm of a shape is the first of
@@ -37,13 +37,13 @@ class MatrixProducts {
   ~MatrixProducts();
 
   /// Whether a product can add this bias: its kernels may read 16 bytes at once.
-  static bool takes_bias(const float* bias) { return reinterpret_cast<uintptr_t>(bias) % 16 == 0; }
+  static bool takes_bias(const void* bias) { return reinterpret_cast<uintptr_t>(bias) % 16 == 0; }
   /// m, n and k are at least 1. A bias is for products that neither accumulate nor are a batch.
   void multiply(const Product& product);
 
  private:
   struct Plan;  // descriptors and algorithm of one shape
-  using Key = std::array<int64_t, 17>;
+  using Key = std::array<int64_t, 19>;
 
   static Key key_of(const Product& product);
   std::unique_ptr<Plan> make_plan(const Product& product) const;

@@ -36,10 +36,11 @@ void squared_column_sums(const Launcher& launch, const Backend::SquaredColumnSum
   });
 }
 
+template <typename T>
 struct SquaredProductArguments {
-  const float* a;  // [num_rows, m]
+  const T* a;  // [num_rows, m]
   int64_t m, lda;
-  const float* b;  // [num_rows, n]
+  const T* b;  // [num_rows, n]
   int64_t n, ldb;
   Examples examples;
   float* output;  // [m, n]
@@ -50,15 +51,17 @@ struct SquaredProductArguments {
 constexpr int product_tile = 16;
 
 /// Reads a tile [rows, product_tile], zero beyond the last row and column; each thread one element.
-__device__ inline void read_product_tile(const float* matrix, int64_t ld, int64_t row, int64_t end_row,
+template <typename T>
+__device__ inline void read_product_tile(const T* matrix, int64_t ld, int64_t row, int64_t end_row,
                                          int64_t column, int64_t end_column, float (*tile)[product_tile]) {
   const int i = threadIdx.x / product_tile, j = threadIdx.x % product_tile;
   const bool inside = row + i < end_row && column + j < end_column;
-  tile[i][j] = inside ? matrix[(row + i) * ld + column + j] : 0.f;
+  tile[i][j] = inside ? static_cast<float>(matrix[(row + i) * ld + column + j]) : 0.f;
 }
 
 /// output[i, j] = sum over e of (sum over the rows r of e of a[r, i] * b[r, j])^2
-__global__ void squared_products_kernel(SquaredProductArguments args) {
+template <typename T>
+__global__ void squared_products_kernel(SquaredProductArguments<T> args) {
   __shared__ float a_tile[product_tile][product_tile], b_tile[product_tile][product_tile];
   const int own_i = threadIdx.x / product_tile, own_j = threadIdx.x % product_tile;
   const int64_t first_i = static_cast<int64_t>(blockIdx.y) * product_tile;
@@ -82,18 +85,20 @@ __global__ void squared_products_kernel(SquaredProductArguments args) {
 
 template <typename Launcher>
 void squared_products(const Launcher& launch, const Backend::SquaredProducts& args) {
-  const SquaredProductArguments arguments{.a = floats(args.a),
-                                          .m = args.a.cols,
-                                          .lda = args.a.ld,
-                                          .b = floats(args.b),
-                                          .n = args.b.cols,
-                                          .ldb = args.b.ld,
-                                          .examples = examples_of(args.cu_seqlens),
-                                          .output = floats(args.output)};
-  const Grid grid{.blocks = divide_up(arguments.n, product_tile),
-                  .blocks_y = divide_up(arguments.m, product_tile),
+  const Grid grid{.blocks = divide_up(args.b.cols, product_tile),
+                  .blocks_y = divide_up(args.a.cols, product_tile),
                   .threads = product_tile * product_tile};
-  launch(squared_products_kernel, grid, arguments);
+  with_activation_type(args.a.dtype, [&]<typename T>(T) {
+    const SquaredProductArguments<T> arguments{.a = args.a.as<T>(),
+                                               .m = args.a.cols,
+                                               .lda = args.a.ld,
+                                               .b = args.b.as<T>(),
+                                               .n = args.b.cols,
+                                               .ldb = args.b.ld,
+                                               .examples = examples_of(args.cu_seqlens),
+                                               .output = floats(args.output)};
+    launch(squared_products_kernel<T>, grid, arguments);
+  });
 }
 
 }  // namespace NORMTUNE_TARGET

@@ -75,15 +75,15 @@ __device__ inline void store_four(bfloat16* to, const Four& four) {
   *reinterpret_cast<TwoWords*>(to) = {{pack_bfloat16(four[0], four[1]), pack_bfloat16(four[2], four[3])}};
 }
 
-/// How a kernel reads and writes rows: in whole fours, or element by element, where rows end or begin
-/// elsewhere than at multiples of four elements.
+/// How a kernel reads and writes rows: four elements at once where they begin at multiples of four, or one by
+/// one.
 struct FourAccess {
-  bool whole;
+  bool is_aligned;
 
-  /// The elements from[0], ..., from[count - 1], the others 0; count is 4 if fours are whole.
+  /// The elements from[0], ..., from[count - 1], count at least 1; zero for those beyond, if it is less than 4.
   template <typename T>
   __device__ Four load(const T* from, int64_t count) const {
-    if (whole) return load_four(from);
+    if (is_aligned && count >= 4) return load_four(from);
     Four four{};
     for (int i = 0; i < 4; ++i) {
       if (i < count) four[i] = static_cast<float>(from[i]);
@@ -93,20 +93,23 @@ struct FourAccess {
 
   template <typename T>
   __device__ void store(T* to, const Four& four, int64_t count) const {
-    if (whole) return store_four(to, four);
+    if (is_aligned && count >= 4) return store_four(to, four);
     for (int i = 0; i < 4; ++i) {
       if (i < count) to[i] = rounded<T>(four[i]);
     }
   }
 };
 
-/// Whether rows of so many columns (and as far apart) at these addresses are whole fours. Null has no rows.
+/// For rows that begin at these addresses and lie `row_distance` elements apart (0: a single row). An address
+/// may be null.
 template <typename... T>
-FourAccess four_access(int64_t columns, const T*... addresses) {
+FourAccess four_access(int64_t row_distance, const T*... addresses) {
   const auto is_aligned = [](const auto* address) {
     return reinterpret_cast<uintptr_t>(address) % (4 * sizeof(*address)) == 0;
   };
-  return {columns % 4 == 0 && (is_aligned(addresses) && ...)};
+  FourAccess access{};
+  access.is_aligned = row_distance % 4 == 0 && (is_aligned(addresses) && ...);
+  return access;
 }
 
 }  // namespace NORMTUNE_TARGET

@@ -53,7 +53,8 @@ struct MachineRoof {
 /// Every kernel that a device must provide: the one page to read, and the one page to extend. A device that
 /// lacks a kernel does not compile. Shapes stand behind each argument; all tensors of a call share device and
 /// floating dtype unless said otherwise. Outputs are allocated by the caller and fully overwritten, except
-/// with `accumulate`. Callers (autograd/) check shapes; kernels may rely on them. float32; float64 on the CPU.
+/// with `accumulate`. Callers (autograd/) check shapes; kernels may rely on them. float32; float64 on the
+/// CPU.
 ///
 /// Where it says [bf16] the activations of a call, and their gradients, may also be bfloat16. Arithmetic is
 /// float32 then, and results are rounded at the end. What belongs to parameters (weights, biases and their
@@ -71,7 +72,7 @@ class Backend {
   virtual void copy_from_host(void* device_destination, const void* host_source, size_t bytes) = 0;
   virtual void copy_to_host(void* host_destination, const void* device_source, size_t bytes) = 0;
   virtual void copy(void* destination, const void* source, size_t bytes) = 0;  // on this device
-  virtual void fill(const Tensor& output, double value) = 0;  // any dtype
+  virtual void fill(const Tensor& output, double value) = 0;                   // any dtype
   /// Converts between floating dtypes, element by element.
   virtual void convert(const Tensor& input, const Tensor& output) = 0;
   /// output[i, :] = input[i, :] for matrices of equal size and different row distance, of any dtype.
@@ -126,8 +127,8 @@ class Backend {
   // ---------------------------------------------------------------------------------
   /// c = op(a) op(b), or c += ... with accumulate; op transposes if asked. After op: a [m, k], b [k, n], c
   /// [m, n]. A bias [1, n], if there is one, is added to each row at the end, as add_bias() would. The bits
-  /// of c do not depend on the number of threads. [bf16]: each of a, b and c may be bfloat16; a factor that is
-  /// float32 beside one that is not is rounded.
+  /// of c do not depend on the number of threads. [bf16]: each of a, b and c may be bfloat16; a factor that
+  /// is float32 beside one that is not is rounded.
   struct MatMul {
     MatrixRef a;
     bool transpose_a = false;

@@ -46,21 +46,34 @@ std::vector<Tensor> rounded_to_float32(const std::vector<Tensor>& inputs) {
 /// Ops that take activations in bfloat16, with the number of their first inputs that are activations; further
 /// ones are parameters.
 const std::map<std::string, size_t>& ops_in_bfloat16() {
-  static const std::map<std::string, size_t> ops{
-      {"add", 2},           {"scale", 1},       {"dropout", 1},     {"activation", 1},
-      {"relu", 1},          {"gelu", 1},        {"gelu_tanh", 1},   {"tanh", 1},
-      {"silu", 1},          {"linear", 1},      {"matmul", 1},      {"activation_linear", 1},
-      {"layer_norm", 1},    {"gather_rows", 1}, {"add_columns", 2}, {"dropout_residual_layer_norm", 2},
-      {"slice_columns", 1}, {"convert", 1},     {"reshape", 1},     {"packed_self_attention", 1},
-      {"packed_attention", 2}};
+  static const std::map<std::string, size_t> ops{{"add", 2},
+                                                 {"scale", 1},
+                                                 {"dropout", 1},
+                                                 {"activation", 1},
+                                                 {"relu", 1},
+                                                 {"gelu", 1},
+                                                 {"gelu_tanh", 1},
+                                                 {"tanh", 1},
+                                                 {"silu", 1},
+                                                 {"linear", 1},
+                                                 {"matmul", 1},
+                                                 {"activation_linear", 1},
+                                                 {"layer_norm", 1},
+                                                 {"gather_rows", 1},
+                                                 {"add_columns", 2},
+                                                 {"dropout_residual_layer_norm", 2},
+                                                 {"slice_columns", 1},
+                                                 {"convert", 1},
+                                                 {"reshape", 1},
+                                                 {"packed_self_attention", 1},
+                                                 {"packed_attention", 2}};
   return ops;
 }
 
 /// run() with activations in bfloat16 and parameters in float32.
 Pass run_in_bfloat16(const OpCase& op_case) {
-  const size_t num_activations = op_case.variant == "input is its own residual"
-                                     ? 1
-                                     : ops_in_bfloat16().at(op_case.op);
+  const size_t num_activations =
+      op_case.variant == "input is its own residual" ? 1 : ops_in_bfloat16().at(op_case.op);
   std::vector<Variable> leaves;
   for (size_t i = 0; i < op_case.inputs.size(); ++i) {
     const DType dtype = i < num_activations ? DType::bfloat16 : DType::float32;

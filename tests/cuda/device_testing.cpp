@@ -48,6 +48,12 @@ std::vector<std::byte> bytes_of(const Tensor& tensor) {
 
 void compare(const Tensor& found, const Tensor& expected) {
   BOOST_REQUIRE(found.shape() == expected.shape() && found.dtype() == expected.dtype());
+  if (expected.dtype() == DType::bfloat16) {
+    const double error = nmse(found.to(Device{}).to(DType::float32).to_vector<float>(),
+                              expected.to(DType::float32).to_vector<float>());
+    BOOST_CHECK_MESSAGE(error <= 1e-5, "NMSE " << error << " for a result of " << expected.numel());
+    return;
+  }
   if (expected.dtype() != DType::float32) {
     BOOST_CHECK(bytes_of(found) == bytes_of(expected));
     return;

@@ -30,6 +30,8 @@ class CaseRandom {
   bool coin() { return integer(0, 1) == 1; }
   /// Often a number around which kernels change their way: 1, 31, 32, 33, ...; at most `most`.
   int64_t size(int64_t most);
+  /// What the activations of a case are in: float32 or bfloat16.
+  DType activation_dtype() { return coin() ? DType::float32 : DType::bfloat16; }
   /// float32 in offset + [-scale, scale).
   Tensor floats(const Shape& shape, double scale = 2, double offset = 0);
   Tensor int32s(int64_t count, int64_t lowest, int64_t highest);

@@ -1,3 +1,7 @@
+#include <bit>
+#include <cmath>
+#include <limits>
+
 #include "tests/cuda/device_testing.h"
 
 using namespace normtune;
@@ -24,9 +28,11 @@ struct Columns {
 BOOST_AUTO_TEST_CASE(add_and_multiply) {
   for_generated_cases("add and multiply", 120, [](CaseRandom& random, const CheckCase& check) {
     const Shape shape{random.size(40), random.size(70)};
-    check({random.floats(shape), random.floats(shape)}, [](Inputs in) {
-      const Tensor sum = Tensor::empty_like(in[0]), product = Tensor::empty_like(in[0]);
-      in[0].backend().add(in[0], in[1], sum);
+    const DType dtype = random.activation_dtype();
+    check({random.floats(shape), random.floats(shape)}, [dtype](Inputs in) {
+      const Tensor a = in[0].to(dtype), b = in[1].to(dtype);
+      const Tensor sum = Tensor::empty_like(a), product = Tensor::empty_like(in[0]);
+      in[0].backend().add(a, b, sum);
       in[0].backend().multiply(in[0], in[1], product);
       return std::vector<Tensor>{sum, product};
     });
@@ -37,12 +43,15 @@ BOOST_AUTO_TEST_CASE(scale_and_add_scaled) {
   for_generated_cases("scale", 120, [](CaseRandom& random, const CheckCase& check) {
     const int64_t rows = random.size(30), width = random.size(60);
     const Columns columns(random, width);
-    check({random.floats({rows + 1, columns.count()}), random.floats({rows, width})}, [columns](Inputs in) {
-      const Tensor input = without_first_row(in[0]), scaled = input.clone(), sum = in[1].clone();
-      input.backend().scale(scaled, -0.3, scaled);
-      input.backend().add_scaled(input, 1.7, columns.of(sum));
-      return std::vector<Tensor>{scaled, sum};
-    });
+    const DType dtype = random.activation_dtype();
+    check({random.floats({rows + 1, columns.count()}).to(dtype), random.floats({rows, width}).to(dtype)},
+          [columns](Inputs in) {
+            const Tensor input = without_first_row(in[0]), scaled = input.clone(), sum = in[1].clone();
+            input.backend().scale(input, -0.3, scaled);
+            input.backend().scale(scaled, 1.1, scaled);
+            input.backend().add_scaled(input, 1.7, columns.of(sum));
+            return std::vector<Tensor>{scaled, sum};
+          });
   });
 }
 
@@ -50,48 +59,76 @@ BOOST_AUTO_TEST_CASE(add_bias) {
   for_generated_cases("add_bias", 120, [](CaseRandom& random, const CheckCase& check) {
     const int64_t rows = random.size(30), width = random.size(60);
     const Columns columns(random, width);
-    check({random.floats({rows, width}), random.floats({columns.count()})}, [columns](Inputs in) {
+    const DType dtype = random.activation_dtype();
+    check({random.floats({rows, width}).to(dtype), random.floats({columns.count()})}, [=](Inputs in) {
       const Tensor output = in[0].clone();
       in[0].backend().add_bias(columns.of(output), in[1], columns.of(output));
-      const Tensor elsewhere =
-          Tensor::empty({in[0].size(0), columns.count()}, DType::float32, in[0].device());
+      const Tensor elsewhere = Tensor::empty({in[0].size(0), columns.count()}, dtype, in[0].device());
       in[0].backend().add_bias(columns.of(in[0]), in[1], elsewhere);
       return std::vector<Tensor>{output, elsewhere};
     });
   });
 }
 
+/// Also slices that begin elsewhere than at multiples of four elements.
 BOOST_AUTO_TEST_CASE(activations) {
-  for_generated_cases("activations", 250, [](CaseRandom& random, const CheckCase& check) {
+  for_generated_cases("activations", 300, [](CaseRandom& random, const CheckCase& check) {
     const auto activation = static_cast<Activation>(random.integer(0, 4));
     const double scale = random.coin() ? 4 : 50;
-    const Shape shape{random.size(1500)};
-    check({random.floats(shape, scale), random.floats(shape)}, [activation](Inputs in) {
-      const Tensor output = Tensor::empty_like(in[0]), grad = in[1].clone();
-      in[0].backend().activation_forward(activation, in[0], output);
-      in[0].backend().activation_backward(activation, in[0], grad, grad);
-      return std::vector<Tensor>{output, grad};
-    });
+    const int64_t size = random.size(1500), begin = random.integer(0, std::min<int64_t>(size, 5));
+    const DType dtype = random.activation_dtype();
+    check({random.floats({size}, scale).to(dtype), random.floats({size - begin}).to(dtype)},
+          [activation, size, begin](Inputs in) {
+            const Tensor input = in[0].slice(begin, size), output = Tensor::empty_like(input),
+                         grad = in[1].clone();
+            in[0].backend().activation_forward(activation, input, output);
+            in[0].backend().activation_backward(activation, input, grad, grad);
+            return std::vector<Tensor>{output, grad};
+          });
   });
 }
 
 /// The masks are the CPU's: the same elements are zero, the others have the same bits.
 BOOST_AUTO_TEST_CASE(dropout) {
-  for_generated_cases("dropout", 200, [](CaseRandom& random, const CheckCase& check) {
+  for_generated_cases("dropout", 250, [](CaseRandom& random, const CheckCase& check) {
     const int64_t rows = random.size(20), columns = random.size(300);
     const double probability = random.coin() ? 0.1 : 0.5;
+    const DType dtype = random.activation_dtype();
     const PhiloxKey key = dropout_key(random.bits(), 3, 17);
     const Tensor example_ids =
         Tensor::from_values({rows}, std::vector<int64_t>(static_cast<size_t>(rows), 123456789012));
     check({random.floats({rows, columns}), example_ids, random.int32s(rows, 0, 511)},
-          [probability, key](Inputs in) {
-            const Tensor output = Tensor::empty_like(in[0]);
-            in[0].backend().dropout(in[0], {probability, key, in[1], in[2]}, output);
+          [probability, key, dtype](Inputs in) {
+            const Tensor output = in[0].to(dtype).clone();
+            in[0].backend().dropout(output, {probability, key, in[1], in[2]}, output);
+            const Tensor values = output.to(DType::float32);
             // As integers, which are compared bit for bit.
-            const Tensor bits = Tensor::empty(output.shape(), DType::int32, output.device());
-            in[0].backend().copy(bits.raw_data(), output.raw_data(), output.nbytes());
+            const Tensor bits = Tensor::empty(values.shape(), DType::int32, values.device());
+            in[0].backend().copy(bits.raw_data(), values.raw_data(), values.nbytes());
             return std::vector<Tensor>{bits};
           });
+  });
+}
+
+/// To bfloat16 and back: bit for bit, also of numbers in the middle between two of bfloat16, which go to the
+/// even one, of those that overflow, and of no numbers.
+BOOST_AUTO_TEST_CASE(convert) {
+  for_generated_cases("convert", 60, [](CaseRandom& random, const CheckCase& check) {
+    const int64_t size = random.size(900);
+    std::vector<float> values = random.floats({size}, random.coin() ? 3 : 1e-40).to_vector<float>();
+    for (float& value : values) {
+      const int64_t kind = random.integer(0, 9);
+      if (kind == 0) value = std::bit_cast<float>((std::bit_cast<uint32_t>(value) & 0xFFFF0000u) | 0x8000u);
+      if (kind == 1) value = random.coin() ? std::numeric_limits<float>::infinity() : 3.4e38f;
+      if (kind == 2) value = std::numeric_limits<float>::quiet_NaN();
+    }
+    check({Tensor::from_values({size}, values)}, [size](Inputs in) {
+      std::vector<int32_t> bits;
+      for (const float value : in[0].to(DType::bfloat16).to(DType::float32).to_vector<float>()) {
+        bits.push_back(std::isnan(value) ? -1 : std::bit_cast<int32_t>(value));
+      }
+      return std::vector<Tensor>{Tensor::from_values({size}, bits)};
+    });
   });
 }
 
@@ -99,14 +136,15 @@ BOOST_AUTO_TEST_CASE(moving_values) {
   for_generated_cases("moving values", 150, [](CaseRandom& random, const CheckCase& check) {
     const int64_t rows = random.size(20), width = random.size(40);
     const Columns columns(random, width);
-    check({random.floats({rows, width}), random.int32s(rows * 2, -9, 9)}, [columns](Inputs in) {
+    const DType dtype = random.activation_dtype();
+    check({random.floats({rows, width}).to(dtype), random.int32s(rows * 2, -9, 9)}, [=](Inputs in) {
       const Device device = in[0].device();
-      const Tensor part = Tensor::empty({in[0].size(0), columns.count()}, DType::float32, device);
+      const Tensor part = Tensor::empty({in[0].size(0), columns.count()}, dtype, device);
       in[0].backend().copy_matrix(columns.of(in[0]), part);
       const Tensor pairs = in[1].reshape({in[0].size(0), 2});
       const Tensor firsts = Tensor::empty({in[0].size(0), 1}, DType::int32, device);
       in[0].backend().copy_matrix(MatrixRef(pairs).columns(0, 1), firsts);
-      return std::vector<Tensor>{part, firsts, Tensor::full({7}, 1.5, DType::float32, device),
+      return std::vector<Tensor>{part, firsts, Tensor::full({7}, 1.5, dtype, device),
                                  Tensor::full({300}, -3, DType::int32, device),
                                  Tensor::full({2, 3}, 1LL << 40, DType::int64, device)};
     });

@@ -3,7 +3,6 @@
 #include <sys/mman.h>
 
 #include <algorithm>
-#include <bit>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -145,10 +144,12 @@ class EmulatedBackend final : public cuda::KernelBackend<OpenLauncher> {
 
   void matmul(const MatMul& args) override {
     MatMul product = args;
-    Tensor a, b;
-    if (product_precision_ == ProductPrecision::bf16) {
-      product.a = a = widened(cuda::round_to_bfloat16(launch_, args.a), args.a);
-      product.b = b = widened(rounded_right_factor(args.b), args.b);
+    cuda::RoundedMatrix a, b;
+    if (multiplies_bfloat16(args)) {
+      a = cuda::round_to_bfloat16(launch_, args.a);
+      b = rounded_right_factor(args.b);
+      product.a = a.matrix;
+      product.b = b.matrix;
     }
     const ProtectedMemory::Access access(memory());
     backend_of({}).matmul(product);
@@ -163,20 +164,6 @@ class EmulatedBackend final : public cuda::KernelBackend<OpenLauncher> {
     KernelBackend::set_product_precision(precision);
   }
   MachineRoof measure_roof(DType) override { return {.gflops = 1, .gbs = 1}; }
-
- private:
-  /// A float32 copy on the CPU of a matrix that has been rounded.
-  static Tensor widened(const cuda::RoundedMatrix& in_bfloat16, const MatrixRef& matrix) {
-    const Tensor copy = Tensor::empty({matrix.rows, matrix.cols}, DType::float32);
-    const ProtectedMemory::Access access(memory());
-    for (int64_t i = 0; i < matrix.rows; ++i) {
-      for (int64_t j = 0; j < matrix.cols; ++j) {
-        const uint32_t bits = uint32_t{in_bfloat16.data()[i * in_bfloat16.ld + j]} << 16;
-        copy.data<float>()[i * matrix.cols + j] = std::bit_cast<float>(bits);
-      }
-    }
-    return copy;
-  }
 };
 
 }  // namespace

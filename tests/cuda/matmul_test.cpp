@@ -21,8 +21,9 @@ void check_products_of_slices(const char* name, ProductPrecision precision) {
     const bool transpose_a = random.coin(), transpose_b = random.coin(), accumulate = random.coin(),
                with_bias = random.coin(), constant = random.coin();
     const int64_t offset = random.integer(0, 3), rest = random.integer(0, 3);
-    const auto wide = [&](int64_t rows, int64_t columns) {
-      return random.floats({rows + 1, offset + columns + rest});
+    const auto wide = [&](int64_t rows, int64_t columns) {  // in bfloat16 each may be either
+      const DType dtype = precision == ProductPrecision::bf16 ? random.activation_dtype() : DType::float32;
+      return random.floats({rows + 1, offset + columns + rest}).to(dtype);
     };
     const int64_t a_columns = transpose_a ? m : k, b_columns = transpose_b ? k : n;
     check({wide(transpose_a ? k : m, a_columns), wide(transpose_b ? n : k, b_columns), wide(m, n),
@@ -80,6 +81,20 @@ BOOST_AUTO_TEST_CASE(products_in_tf32_are_close) {
   }
   BOOST_TEST(error > 0);
   BOOST_TEST(error <= 1e-6 * size);  // 11 bits of significand
+}
+
+/// Activations are multiplied as they are, at any precision.
+BOOST_AUTO_TEST_CASE(products_of_activations_in_bfloat16) {
+  for_generated_cases(
+      "matmul of bfloat16", is_emulated() ? 20 : 100, [](CaseRandom& random, const CheckCase& check) {
+        const int64_t m = random.size(70), n = random.size(70), k = random.size(150);
+        const DType dtype = random.activation_dtype();
+        check({random.floats({m, k}).to(DType::bfloat16), random.floats({n, k})}, [=](Inputs in) {
+          const Tensor output = Tensor::empty({m, n}, dtype, in[0].device());
+          in[0].backend().matmul({.a = in[0], .b = in[1], .transpose_b = true, .c = output});
+          return std::vector<Tensor>{output};
+        });
+      });
 }
 
 /// Changing a factor that is held shows that products read what was made of it.

@@ -156,8 +156,9 @@ BOOST_AUTO_TEST_CASE(gather_and_scatter) {
   for_generated_cases("gather and scatter", 200, [](CaseRandom& random, const CheckCase& check) {
     const int64_t rows = random.size(60), table_rows = random.size(40), columns = random.size(200);
     const int64_t skip_index = random.coin() ? 0 : -1;
-    check({random.floats({table_rows, columns}), random.int32s(rows, 0, table_rows - 1),
-           random.floats({rows, columns})},
+    const DType dtype = random.activation_dtype();
+    check({random.floats({table_rows, columns}).to(dtype), random.int32s(rows, 0, table_rows - 1),
+           random.floats({rows, columns}).to(dtype)},
           [=](Inputs in) {
             const Tensor gathered = Tensor::empty_like(in[2]), scattered = Tensor::empty_like(in[0]);
             const Tensor indices = Tensor::empty({rows, 1}, DType::int32, in[0].device());
@@ -179,6 +180,7 @@ BOOST_AUTO_TEST_CASE(squared_gradients) {
     const int64_t rows = cu_seqlens.to_vector<int32_t>().back(), m = random.size(50), n = random.size(50);
     const int64_t begin = random.integer(0, m - 1), skip_index = random.coin() ? 0 : -1;
     const bool with_factor = random.coin();
+    const DType dtype = random.activation_dtype();
     if (rows == 0) return;
     check(
         {random.floats({rows, m}), random.floats({rows, n}), random.floats({rows, m - begin}), cu_seqlens,
@@ -191,7 +193,11 @@ BOOST_AUTO_TEST_CASE(squared_gradients) {
           Backend& backend = in[0].backend();
           backend.squared_column_sums(
               {.input = a, .factor = with_factor ? &in[2] : nullptr, .cu_seqlens = in[3], .output = of_bias});
-          backend.squared_products({.a = a, .b = in[1], .cu_seqlens = in[3], .output = of_weight});
+          const Tensor first = in[0].to(dtype), second = in[1].to(dtype);
+          backend.squared_products({.a = MatrixRef(first).columns(begin, m),
+                                    .b = second,
+                                    .cu_seqlens = in[3],
+                                    .output = of_weight});
           backend.squared_scatter_add_rows({.grad_output = in[1],
                                             .index = in[4],
                                             .cu_seqlens = in[3],
