@@ -2,6 +2,7 @@
 
 #include "cuda/dropout.cuh"
 #include "cuda/formulas.cuh"
+#include "cuda/widened.cuh"
 
 // Packed attention, tile by tile: a block has some query rows (or, for the gradients of key and value, some
 // key rows) of one sequence and head, and walks through the other side's rows a tile at a time. Scores exist
@@ -10,26 +11,32 @@
 //
 // Forward keeps the running maximum m and sum l of each query row (Milakov & Gimelshein 2018,
 // arXiv:1805.02867): when a tile raises m, what was summed before shrinks by exp(m_before - m).
+//
+// These kernels read and write float32. Heads in bfloat16 that cuda/attention_tensor_cores.cuh does not take
+// are converted, and the results rounded.
 
 namespace normtune::cuda {
 inline namespace NORMTUNE_TARGET {
 
 /// Rows of a matrix, seen head by head.
+template <typename T>
 struct Heads {
-  float* data = nullptr;
+  T* data = nullptr;
   int64_t ld = 0;
 
   /// Where a head's part of a row begins.
-  __device__ float* row(int64_t row, int64_t head, int64_t d) const { return data + row * ld + head * d; }
+  __device__ T* row(int64_t row, int64_t head, int64_t d) const { return data + row * ld + head * d; }
 };
 
-inline Heads heads_of(const MatrixRef& matrix) {
-  return {floats(matrix), matrix.ld};
+template <typename T>
+Heads<T> heads_of(const MatrixRef& matrix) {
+  return {matrix.as<T>(), matrix.ld};
 }
 
-/// What the kernels of attention share.
+/// What the kernels of attention share. T is what the rows of heads are in.
+template <typename T>
 struct AttentionArguments {
-  Heads query, key, value, grad_context;
+  Heads<T> query, key, value, grad_context;
   const int32_t *query_cu_seqlens, *cu_seqlens;
   int64_t batch, num_heads, d;
   int t;
@@ -46,8 +53,8 @@ struct Tile {
 };
 
 /// The tile with the number `tile` when each sequence [cu_seqlens[s], cu_seqlens[s + 1]) is cut into tiles.
-__host__ __device__ inline Tile find_tile(const int32_t* cu_seqlens, const AttentionArguments& args,
-                                          int64_t tile) {
+template <typename T>
+__device__ Tile find_tile(const int32_t* cu_seqlens, const AttentionArguments<T>& args, int64_t tile) {
   for (int64_t s = 0; s < args.batch; ++s) {
     const int64_t begin = cu_seqlens[s], length = cu_seqlens[s + 1] - begin;
     const int64_t tiles = (length + args.t - 1) / args.t;
@@ -111,8 +118,8 @@ inline int tile_rows_for(int64_t tiles, int64_t score_tiles, int64_t d) {
   fail(ErrorKind::usage, "attention: heads of size {} are too large for a CUDA device; use --device cpu", d);
 }
 
-__device__ inline void load_rows(const Heads& source, int64_t begin, int64_t rows, int64_t head, int64_t d,
-                                 const SharedTile& tile) {
+__device__ inline void load_rows(const Heads<float>& source, int64_t begin, int64_t rows, int64_t head,
+                                 int64_t d, const SharedTile& tile) {
   for (int64_t i = threadIdx.x; i < rows * d; i += blockDim.x) {
     tile.row(static_cast<int>(i / d))[i % d] = source.row(begin + i / d, head, d)[i % d];
   }
@@ -150,7 +157,7 @@ __device__ inline void add_weighted_rows(const SharedTile& weights, int64_t own_
 
 /// One tile of keys in forward: probs[i][j] = dropout(exp(score - m)), not yet divided by l. A warp has a
 /// query row at a time, a lane a key. What was summed before is shrunk.
-__device__ inline void forward_scores(const AttentionArguments& args, const Tile& own, int64_t head,
+__device__ inline void forward_scores(const AttentionArguments<float>& args, const Tile& own, int64_t head,
                                       int64_t key_begin, int64_t keys, const SharedTile& query,
                                       const SharedTile& key, const SharedTile& probs,
                                       const SharedTile& context, float* max, float* total) {
@@ -172,7 +179,7 @@ __device__ inline void forward_scores(const AttentionArguments& args, const Tile
   }
 }
 
-__global__ void attention_forward_kernel(AttentionArguments args, float* context) {
+__global__ void attention_forward_kernel(AttentionArguments<float> args, float* context) {
   __shared__ float max[warp_size], total[warp_size];
   const int64_t head = blockIdx.y, d = args.d;
   const Tile own = find_tile(args.query_cu_seqlens, args, blockIdx.x);
@@ -215,7 +222,7 @@ struct ScoreGradient {
   float grad_prob = 0;  // of the probability before dropout
 };
 
-__device__ inline ScoreGradient score_gradient(const AttentionArguments& args, const float* query,
+__device__ inline ScoreGradient score_gradient(const AttentionArguments<float>& args, const float* query,
                                                const float* grad_context, const float* key,
                                                const float* value, int64_t row, int64_t head,
                                                int64_t key_position) {
@@ -228,7 +235,7 @@ __device__ inline ScoreGradient score_gradient(const AttentionArguments& args, c
 
 /// row_dots and grad_query of some query rows. The dots need all keys before the first gradient: the keys
 /// pass twice.
-__global__ void attention_backward_query_kernel(AttentionArguments args, Heads grad_query) {
+__global__ void attention_backward_query_kernel(AttentionArguments<float> args, Heads<float> grad_query) {
   __shared__ float dots[warp_size];
   const int64_t head = blockIdx.y, d = args.d;
   const Tile own = find_tile(args.query_cu_seqlens, args, blockIdx.x);
@@ -275,7 +282,8 @@ __global__ void attention_backward_query_kernel(AttentionArguments args, Heads g
 }
 
 /// grad_key and grad_value of some key rows, from all queries of their sequence.
-__global__ void attention_backward_key_kernel(AttentionArguments args, Heads grad_key, Heads grad_value) {
+__global__ void attention_backward_key_kernel(AttentionArguments<float> args, Heads<float> grad_key,
+                                              Heads<float> grad_value) {
   const int64_t head = blockIdx.y, d = args.d;
   const Tile own = find_tile(args.cu_seqlens, args, blockIdx.x);
   if (own.rows == 0) return;
@@ -316,12 +324,12 @@ __global__ void attention_backward_key_kernel(AttentionArguments args, Heads gra
 }
 
 /// The arguments that forward and backward have in common, for tiles of up to t rows.
-template <typename Args>
-AttentionArguments attention_arguments(const Args& args, int t) {
+template <typename T, typename Args>
+AttentionArguments<T> attention_arguments(const Args& args, int t) {
   const int64_t d = args.query.cols / args.num_heads;
-  return {.query = heads_of(args.query),
-          .key = heads_of(args.key),
-          .value = heads_of(args.value),
+  return {.query = heads_of<T>(args.query),
+          .key = heads_of<T>(args.key),
+          .value = heads_of<T>(args.value),
           .query_cu_seqlens = args.query_cu_seqlens.template data<int32_t>(),
           .cu_seqlens = args.cu_seqlens.template data<int32_t>(),
           .batch = args.cu_seqlens.numel() - 1,
@@ -333,17 +341,19 @@ AttentionArguments attention_arguments(const Args& args, int t) {
 }
 
 /// Backward's. `row_dots` is scratch memory, [num_queries, num_heads].
-inline AttentionArguments attention_backward_arguments(const Backend::AttentionBackward& args, int t,
-                                                       const Tensor& row_dots) {
-  AttentionArguments arguments = attention_arguments(args, t);
-  arguments.grad_context = heads_of(args.grad_context);
+template <typename T>
+AttentionArguments<T> attention_backward_arguments(const Backend::AttentionBackward& args, int t,
+                                                   const Tensor& row_dots) {
+  AttentionArguments<T> arguments = attention_arguments<T>(args, t);
+  arguments.grad_context = heads_of<T>(args.grad_context);
   arguments.log_sum_exp = floats(args.log_sum_exp);
   arguments.row_dots = floats(row_dots);
   return arguments;
 }
 
 /// A block for each tile of rows and each head.
-inline Grid attention_grid(const AttentionArguments& args, int64_t num_rows, int64_t shared_bytes) {
+template <typename T>
+Grid attention_grid(const AttentionArguments<T>& args, int64_t num_rows, int64_t shared_bytes) {
   return {.blocks = num_rows == 0 ? 0 : most_tiles(num_rows, args.batch, args.t),
           .blocks_y = args.num_heads,
           .threads = row_threads,
@@ -354,9 +364,10 @@ template <typename Launcher>
 void attention_forward(const Launcher& launch, const Backend::AttentionForward& args) {
   constexpr int64_t tiles = 4, score_tiles = 1;
   const int64_t d = args.query.cols / args.num_heads;
-  AttentionArguments arguments = attention_arguments(args, tile_rows_for(tiles, score_tiles, d));
+  const int t = tile_rows_for(tiles, score_tiles, d);
+  AttentionArguments<float> arguments = attention_arguments<float>(args, t);
   arguments.log_sum_exp = floats(args.log_sum_exp);
-  const int64_t shared_bytes = shared_tile_bytes(tiles, score_tiles, d, arguments.t);
+  const int64_t shared_bytes = shared_tile_bytes(tiles, score_tiles, d, t);
   launch(attention_forward_kernel, attention_grid(arguments, args.query.rows, shared_bytes), arguments,
          floats(args.context));
 }
@@ -366,13 +377,53 @@ void attention_backward(const Launcher& launch, const Backend::AttentionBackward
   constexpr int64_t tiles = 6, score_tiles = 2;  // of the kernel with more of them
   const int64_t d = args.query.cols / args.num_heads;
   const Tensor row_dots = Tensor::empty({args.query.rows, args.num_heads}, DType::float32, launch.device);
-  const AttentionArguments arguments =
-      attention_backward_arguments(args, tile_rows_for(tiles, score_tiles, d), row_dots);
+  const AttentionArguments<float> arguments =
+      attention_backward_arguments<float>(args, tile_rows_for(tiles, score_tiles, d), row_dots);
   const int64_t shared_bytes = shared_tile_bytes(tiles, score_tiles, d, arguments.t);
   launch(attention_backward_query_kernel, attention_grid(arguments, args.query.rows, shared_bytes), arguments,
-         heads_of(args.grad_query));
+         heads_of<float>(args.grad_query));
   launch(attention_backward_key_kernel, attention_grid(arguments, args.key.rows, shared_bytes), arguments,
-         heads_of(args.grad_key), heads_of(args.grad_value));
+         heads_of<float>(args.grad_key), heads_of<float>(args.grad_value));
+}
+
+template <typename Launcher>
+void widened_attention_forward(const Launcher& launch, const Backend::AttentionForward& args) {
+  const Tensor query = widened(launch, args.query), key = widened(launch, args.key);
+  const Tensor value = widened(launch, args.value);
+  const Tensor context = Tensor::empty(args.context.shape(), DType::float32, launch.device);
+  attention_forward(launch, {.query = query,
+                             .key = key,
+                             .value = value,
+                             .query_cu_seqlens = args.query_cu_seqlens,
+                             .cu_seqlens = args.cu_seqlens,
+                             .num_heads = args.num_heads,
+                             .mask = args.mask,
+                             .context = context,
+                             .log_sum_exp = args.log_sum_exp});
+  round_into(launch, context, args.context);
+}
+
+template <typename Launcher>
+void widened_attention_backward(const Launcher& launch, const Backend::AttentionBackward& args) {
+  const Tensor query = widened(launch, args.query), key = widened(launch, args.key);
+  const Tensor value = widened(launch, args.value), grad_context = widened(launch, args.grad_context);
+  const Tensor grad_query = Tensor::empty_like(query), grad_key = Tensor::empty_like(key);
+  const Tensor grad_value = Tensor::empty_like(value);
+  attention_backward(launch, {.query = query,
+                              .key = key,
+                              .value = value,
+                              .query_cu_seqlens = args.query_cu_seqlens,
+                              .cu_seqlens = args.cu_seqlens,
+                              .num_heads = args.num_heads,
+                              .mask = args.mask,
+                              .log_sum_exp = args.log_sum_exp,
+                              .grad_context = grad_context,
+                              .grad_query = grad_query,
+                              .grad_key = grad_key,
+                              .grad_value = grad_value});
+  round_into(launch, grad_query, args.grad_query);
+  round_into(launch, grad_key, args.grad_key);
+  round_into(launch, grad_value, args.grad_value);
 }
 
 }  // namespace NORMTUNE_TARGET

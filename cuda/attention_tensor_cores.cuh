@@ -3,10 +3,9 @@
 #include "cuda/attention.cuh"
 #include "cuda/tensor_cores.cuh"
 
-// Packed attention on tensor cores, for heads of d = 16, 32, ..., 128 channels. What is in memory stays
-// float32, and so do sums and softmax; the factors of products are rounded to bfloat16 on their way. For each
-// sequence and head, with C the context, dX the gradient of X, and drop() what dropout makes of a
-// probability:
+// Packed attention on tensor cores, of tensors in bfloat16 and for heads of d = 16, 32, ..., 128 channels.
+// Sums, softmax and its statistics are float32. For each sequence and head, with C the context, dX the
+// gradient of X, and drop() what dropout makes of a probability:
 //
 //   S = Q K^T / sqrt(d),  m = rowmax S,  l = rowsum exp(S - m),  L = m + log l
 //   C = drop(exp(S - m)) V / l
@@ -31,6 +30,8 @@
 namespace normtune::cuda {
 inline namespace NORMTUNE_TARGET {
 
+using BfloatAttention = AttentionArguments<bfloat16>;
+
 constexpr int rows_of_warp = 16, rows_of_step = 16, rows_of_block = row_threads / warp_size * rows_of_warp;
 
 /// The rows of a tile that belong to this warp. Warps beyond the tile's end have none.
@@ -45,22 +46,47 @@ struct WarpRows {
         count(tile.rows - in_tile) {}
 };
 
+/// Rows of heads in bfloat16. They are read and written 4 and 16 bytes at a time where rows lie at multiples
+/// of 16 bytes, as heads of 16, 32, ... channels do unless their matrix begins elsewhere; else 2 bytes.
+struct BfloatHeads : Heads<bfloat16> {
+  bool is_aligned;
+
+  __device__ BfloatHeads(const Heads<bfloat16>& heads)
+      : Heads(heads), is_aligned(reinterpret_cast<uintptr_t>(data) % 16 == 0 && ld % 8 == 0) {}
+
+  /// The elements from[0] and from[1], of an even column.
+  __device__ uint32_t load_pair(const bfloat16* from) const {
+    return is_aligned ? *reinterpret_cast<const uint32_t*>(from)
+                      : from[0].bits | uint32_t{from[1].bits} << 16;
+  }
+
+  __device__ void store_pair(bfloat16* to, uint32_t pair) const {
+    if (is_aligned) {
+      *reinterpret_cast<uint32_t*>(to) = pair;
+    } else {
+      to[0].bits = static_cast<uint16_t>(pair);
+      to[1].bits = static_cast<uint16_t>(pair >> 16);
+    }
+  }
+};
+
 /// A warp's rows as left factors.
 template <int d>
 struct LeftRows {
   LeftFragment steps[d / 16];
 
-  __device__ LeftRows(const Heads& source, const WarpRows& rows, int64_t head) {
+  __device__ LeftRows(const BfloatHeads& source, const WarpRows& rows, int64_t head) {
     NORMTUNE_UNROLL
     for (int step = 0; step < d / 16; ++step) {
       steps[step] = left_fragment([&](int row, int column) {
-        return row < rows.count ? source.row(rows.begin + row, head, d)[16 * step + column] : 0.f;
+        if (row >= rows.count) return uint32_t{0};
+        return source.load_pair(source.row(rows.begin + row, head, d) + 16 * step + column);
       });
     }
   }
 };
 
-/// own rows * tile[first_row ... first_row + 7]^T
+/// own rows * tile[first_row ... first_row + 15]^T
 template <int d>
 __device__ Accumulator multiply_transposed(const LeftRows<d>& own, const BfloatTile<d>& tile, int first_row) {
   Accumulator product;
@@ -74,29 +100,33 @@ __device__ Accumulator multiply_transposed(const LeftRows<d>& own, const BfloatT
 /// Sums [16, d] of a warp. A lane has elements of two rows: number i is row lane_group() + 8 * i.
 template <int d>
 struct WeightedSums {
-  Accumulator blocks[d / 8];
+  Accumulator steps[d / 16];
 
   /// += left * tile[first_row ... first_row + 15]
   __device__ void add_product(const LeftFragment& left, const BfloatTile<d>& tile, int first_row) {
     NORMTUNE_UNROLL
-    for (int block = 0; block < d / 8; ++block) {
-      multiply_add(left, tile.fragment(first_row, 8 * block), blocks[block]);
+    for (int step = 0; step < d / 16; ++step) {
+      multiply_add(left, tile.fragment(first_row, 16 * step), steps[step]);
     }
   }
 
   __device__ void scale(const float (&factors)[2]) {
     NORMTUNE_UNROLL
-    for (int block = 0; block < d / 8; ++block) {
-      for (int e = 0; e < 4; ++e) blocks[block].elements[e] *= factors[e / 2];
+    for (int step = 0; step < d / 16; ++step) {
+      for (int e = 0; e < Accumulator::size; ++e) steps[step].elements[e] *= factors[Accumulator::half(e)];
     }
   }
 
-  __device__ void store(const Heads& to, const WarpRows& rows, int64_t head) const {
+  /// Rounds the sums; of two neighbouring columns at once, as a left fragment would have them.
+  __device__ void store(const BfloatHeads& to, const WarpRows& rows, int64_t head) const {
     NORMTUNE_UNROLL
-    for (int block = 0; block < d / 8; ++block) {
-      for (int e = 0; e < 4; ++e) {
-        const int row = Accumulator::row(e), column = 8 * block + Accumulator::column(e);
-        if (row < rows.count) to.row(rows.begin + row, head, d)[column] = blocks[block].elements[e];
+    for (int step = 0; step < d / 16; ++step) {
+      for (int e = 0; e < Accumulator::size; e += 2) {
+        const int row = Accumulator::row(e), column = 16 * step + Accumulator::column(e);
+        const float* pair = steps[step].elements + e;
+        if (row < rows.count) {
+          to.store_pair(to.row(rows.begin + row, head, d) + column, pack_bfloat16(pair[0], pair[1]));
+        }
       }
     }
   }
@@ -141,31 +171,22 @@ struct PassingTile {
   KeptProbs kept{reinterpret_cast<uint8_t*>(second.words + tile_words)};
 };
 
-/// Four numbers that a thread reads at once.
-struct alignas(16) FourFloats {
-  float x, y, z, w;
-};
-
-__device__ inline FourFloats read_four(const float* from, bool aligned) {
-  if (aligned) return *reinterpret_cast<const FourFloats*>(from);
-  return {from[0], from[1], from[2], from[3]};
-}
-
-/// Rounds the rows [begin, begin + rows) to a tile, by all threads of a block. Rows that complete the last
-/// step of 16 are zero.
+/// Begins to bring the rows [begin, begin + rows) to a tile, by all threads of a block: they are there after
+/// wait_for_copies() and a barrier. Rows that complete the last step of 16 are zero.
 template <int d>
-__device__ void load_tile(const Heads& source, int64_t begin, int64_t rows, int64_t head,
+__device__ void load_tile(const BfloatHeads& source, int64_t begin, int64_t rows, int64_t head,
                           const BfloatTile<d>& tile) {
-  constexpr int fours = d / 4;
-  const bool aligned =
-      reinterpret_cast<uintptr_t>(source.data) % alignof(FourFloats) == 0 && source.ld % 4 == 0;
+  constexpr int eights = d / 8;  // elements in 16 bytes
   const int padded_rows = static_cast<int>((rows + rows_of_step - 1) / rows_of_step * rows_of_step);
-  for (int i = threadIdx.x; i < padded_rows * fours; i += blockDim.x) {
-    const int row = i / fours, column = i % fours * 4;
-    const FourFloats four =
-        row < rows ? read_four(source.row(begin + row, head, d) + column, aligned) : FourFloats{};
-    tile.word(row, column) = pack_bfloat16(four.x, four.y);
-    tile.word(row, column + 2) = pack_bfloat16(four.z, four.w);
+  for (int i = threadIdx.x; i < padded_rows * eights; i += blockDim.x) {
+    const int row = i / eights, column = i % eights * 8;
+    const bfloat16* from = source.row(begin + row, head, d) + column;
+    uint32_t* to = tile.at(row, column);
+    if (row < rows && source.is_aligned) {
+      begin_copy_of_16_bytes(to, from);
+    } else {
+      for (int pair = 0; pair < 4; ++pair) to[pair] = row < rows ? source.load_pair(from + 2 * pair) : 0;
+    }
   }
 }
 
@@ -179,18 +200,19 @@ __device__ void for_each_tile(int64_t begin, int64_t end, const Body& body) {
 
 /// Brings in keys and values for a tile of queries.
 template <int d>
-__device__ void load_keys(const AttentionArguments& args, const Tile& own, int64_t head, int64_t begin,
+__device__ void load_keys(const BfloatAttention& args, const Tile& own, int64_t head, int64_t begin,
                           int64_t keys, const PassingTile<d>& tile) {
   __syncthreads();  // nobody still reads the last tile
   load_tile<d>(args.key, begin, keys, head, tile.first);
   load_tile<d>(args.value, begin, keys, head, tile.second);
   tile.kept.draw(args.mask, own.begin, own.rows, head, begin - own.key_begin, keys);
+  wait_for_copies();
   __syncthreads();
 }
 
 /// Brings in queries for a tile of keys.
 template <int d>
-__device__ void load_queries(const AttentionArguments& args, const Tile& own, int64_t head, int64_t begin,
+__device__ void load_queries(const BfloatAttention& args, const Tile& own, int64_t head, int64_t begin,
                              int64_t queries, const PassingTile<d>& tile) {
   __syncthreads();  // nobody still reads the last tile
   load_tile<d>(args.query, begin, queries, head, tile.first);
@@ -201,6 +223,7 @@ __device__ void load_queries(const AttentionArguments& args, const Tile& own, in
     tile.row_dots[i] = i < queries ? args.row_dots[at] : 0.f;
   }
   tile.kept.draw(args.mask, begin, queries, head, own.begin - own.key_begin, own.rows);
+  wait_for_copies();
   __syncthreads();
 }
 
@@ -212,23 +235,21 @@ struct RunningSoftmax {
 /// One tile of keys in forward. The scores of the whole tile are computed first, so that what was summed
 /// before is shrunk once a tile.
 template <int d>
-__device__ void add_keys(const AttentionArguments& args, const LeftRows<d>& query, const WarpRows& rows,
+__device__ void add_keys(const BfloatAttention& args, const LeftRows<d>& query, const WarpRows& rows,
                          const PassingTile<d>& tile, int64_t keys, RunningSoftmax& softmax,
                          WeightedSums<d>& sums) {
   constexpr int steps = rows_of_block / rows_of_step;
-  Accumulator scores[steps][2];
+  Accumulator scores[steps];
   float max[2] = {softmax.max[0], softmax.max[1]};
   NORMTUNE_UNROLL
   for (int step = 0; step < steps; ++step) {
-    if (step * rows_of_step >= keys) continue;
-    for (int half = 0; half < 2; ++half) {
-      const int first_key = step * rows_of_step + 8 * half;
-      scores[step][half] = multiply_transposed(query, tile.first, first_key);
-      for (int e = 0; e < 4; ++e) {
-        float& score = scores[step][half].elements[e];
-        score = first_key + Accumulator::column(e) < keys ? args.factor * score : -INFINITY;
-        max[e / 2] = larger(max[e / 2], score);
-      }
+    const int first_key = step * rows_of_step;
+    if (first_key >= keys) continue;
+    scores[step] = multiply_transposed(query, tile.first, first_key);
+    for (int e = 0; e < Accumulator::size; ++e) {
+      float& score = scores[step].elements[e];
+      score = first_key + Accumulator::column(e) < keys ? args.factor * score : -INFINITY;
+      max[Accumulator::half(e)] = larger(max[Accumulator::half(e)], score);
     }
   }
   float shrink[2];
@@ -241,22 +262,33 @@ __device__ void add_keys(const AttentionArguments& args, const LeftRows<d>& quer
   sums.scale(shrink);
   NORMTUNE_UNROLL
   for (int step = 0; step < steps; ++step) {
-    if (step * rows_of_step >= keys) continue;
-    for (int half = 0; half < 2; ++half) {
-      for (int e = 0; e < 4; ++e) {
-        float& score = scores[step][half].elements[e];
-        const int key = step * rows_of_step + 8 * half + Accumulator::column(e);
-        const float prob = exponential(score - max[e / 2]);
-        softmax.total[e / 2] += prob;
-        score = tile.kept.apply(args.mask, prob, rows.in_tile + Accumulator::row(e), key);
-      }
+    const int first_key = step * rows_of_step;
+    if (first_key >= keys) continue;
+    for (int e = 0; e < Accumulator::size; ++e) {
+      float& score = scores[step].elements[e];
+      const float prob = exponential(score - max[Accumulator::half(e)]);
+      softmax.total[Accumulator::half(e)] += prob;
+      score = tile.kept.apply(args.mask, prob, rows.in_tile + Accumulator::row(e),
+                              first_key + Accumulator::column(e));
     }
-    sums.add_product(left_fragment(scores[step][0], scores[step][1]), tile.second, step * rows_of_step);
+    sums.add_product(left_fragment(scores[step]), tile.second, first_key);
+  }
+}
+
+/// Calls body(i, at) for the rows of queries that this lane has elements of: number i is at `at` in
+/// [num_queries, num_heads].
+template <typename Body>
+__device__ void for_each_query(const BfloatAttention& args, const WarpRows& rows, int64_t head,
+                               const Body& body) {
+  NORMTUNE_UNROLL
+  for (int i = 0; i < 2; ++i) {
+    const int row = lane_group() + 8 * i;
+    if (row < rows.count) body(i, (rows.begin + row) * args.num_heads + head);
   }
 }
 
 template <int d>
-__global__ void tensor_core_forward_kernel(AttentionArguments args, Heads context) {
+__global__ void tensor_core_forward_kernel(BfloatAttention args, Heads<bfloat16> context) {
   const int64_t head = blockIdx.y;
   const Tile own = find_tile(args.query_cu_seqlens, args, blockIdx.x);
   if (own.rows == 0) return;
@@ -272,35 +304,36 @@ __global__ void tensor_core_forward_kernel(AttentionArguments args, Heads contex
   if (rows.count <= 0) return;
   float inverse[2];
   for (int i = 0; i < 2; ++i) {
-    const float total = group_sum(softmax.total[i]);
+    float& total = softmax.total[i];
+    total = group_sum(total);
     inverse[i] = total > 0.f ? 1.f / total : total;  // a query without keys has context 0
-    const int row = lane_group() + 8 * i;
-    if (args.log_sum_exp != nullptr && lane_member() == 0 && row < rows.count) {
-      args.log_sum_exp[(rows.begin + row) * args.num_heads + head] =
-          static_cast<float>(static_cast<double>(softmax.max[i]) + ::log(static_cast<double>(total)));
-    }
   }
   sums.scale(inverse);
   sums.store(context, rows, head);
+  if (args.log_sum_exp == nullptr || lane_member() != 0) return;
+  for_each_query(args, rows, head, [&](int i, int64_t at) {
+    const auto max = static_cast<double>(softmax.max[i]), total = static_cast<double>(softmax.total[i]);
+    args.log_sum_exp[at] = static_cast<float>(max + ::log(total));
+  });
 }
 
-/// P and dP, [16, 8] of a warp's rows and eight rows of a tile.
+/// P and dP, [16, 16] of a warp's rows and 16 rows of a tile.
 struct ProbGradients {
   Accumulator prob, grad_prob;
 };
 
-/// For a warp's queries and the keys first_key ... first_key + 7 of a tile.
+/// For a warp's queries and the keys first_key ... first_key + 15 of a tile.
 template <int d>
-__device__ ProbGradients prob_gradients(const AttentionArguments& args, const LeftRows<d>& query,
+__device__ ProbGradients prob_gradients(const BfloatAttention& args, const LeftRows<d>& query,
                                         const LeftRows<d>& grad_context, const float (&log_sum_exp)[2],
                                         const WarpRows& rows, const PassingTile<d>& tile, int first_key,
                                         int64_t keys) {
   ProbGradients result{multiply_transposed(query, tile.first, first_key),
                        multiply_transposed(grad_context, tile.second, first_key)};
-  for (int e = 0; e < 4; ++e) {
+  for (int e = 0; e < Accumulator::size; ++e) {
     float &prob = result.prob.elements[e], &grad_prob = result.grad_prob.elements[e];
     const int key = first_key + Accumulator::column(e);
-    prob = key < keys ? exponential(args.factor * prob - log_sum_exp[e / 2]) : 0.f;
+    prob = key < keys ? exponential(args.factor * prob - log_sum_exp[Accumulator::half(e)]) : 0.f;
     grad_prob = tile.kept.apply(args.mask, grad_prob, rows.in_tile + Accumulator::row(e), key);
   }
   return result;
@@ -308,25 +341,24 @@ __device__ ProbGradients prob_gradients(const AttentionArguments& args, const Le
 
 /// r and dQ of some query rows. r needs all keys before dS of the first: the keys pass twice.
 template <int d>
-__global__ void tensor_core_backward_query_kernel(AttentionArguments args, Heads grad_query) {
+__global__ void tensor_core_backward_query_kernel(BfloatAttention args, Heads<bfloat16> grad_query) {
   const int64_t head = blockIdx.y;
   const Tile own = find_tile(args.query_cu_seqlens, args, blockIdx.x);
   if (own.rows == 0) return;
   const PassingTile<d> tile;
   const WarpRows rows(own);
   const LeftRows<d> query(args.query, rows, head), grad_context(args.grad_context, rows, head);
-  float log_sum_exp[2], dots[2] = {0, 0};
-  for (int i = 0; i < 2; ++i) {
-    const int row = lane_group() + 8 * i;
-    log_sum_exp[i] = row < rows.count ? args.log_sum_exp[(rows.begin + row) * args.num_heads + head] : 0.f;
-  }
+  float log_sum_exp[2] = {0, 0}, dots[2] = {0, 0};
+  for_each_query(args, rows, head, [&](int i, int64_t at) { log_sum_exp[i] = args.log_sum_exp[at]; });
   for_each_tile(own.key_begin, own.key_end, [&](int64_t begin, int64_t keys) {
     load_keys(args, own, head, begin, keys, tile);
     if (rows.count <= 0) return;
-    for (int first_key = 0; first_key < keys; first_key += 8) {
+    for (int first_key = 0; first_key < keys; first_key += rows_of_step) {
       const auto [prob, grad_prob] =
           prob_gradients(args, query, grad_context, log_sum_exp, rows, tile, first_key, keys);
-      for (int e = 0; e < 4; ++e) dots[e / 2] += prob.elements[e] * grad_prob.elements[e];
+      for (int e = 0; e < Accumulator::size; ++e) {
+        dots[Accumulator::half(e)] += prob.elements[e] * grad_prob.elements[e];
+      }
     }
   });
   for (int i = 0; i < 2; ++i) dots[i] = group_sum(dots[i]);
@@ -336,55 +368,45 @@ __global__ void tensor_core_backward_query_kernel(AttentionArguments args, Heads
     if (!is_there) load_keys(args, own, head, begin, keys, tile);
     if (rows.count <= 0) return;
     for (int first_key = 0; first_key < keys; first_key += rows_of_step) {
-      Accumulator grad_scores[2];
-      NORMTUNE_UNROLL
-      for (int half = 0; half < 2; ++half) {
-        const auto [prob, grad_prob] =
-            prob_gradients(args, query, grad_context, log_sum_exp, rows, tile, first_key + 8 * half, keys);
-        for (int e = 0; e < 4; ++e) {
-          grad_scores[half].elements[e] =
-              args.factor * prob.elements[e] * (grad_prob.elements[e] - dots[e / 2]);
-        }
+      const auto [prob, grad_prob] =
+          prob_gradients(args, query, grad_context, log_sum_exp, rows, tile, first_key, keys);
+      Accumulator grad_scores;
+      for (int e = 0; e < Accumulator::size; ++e) {
+        grad_scores.elements[e] =
+            args.factor * prob.elements[e] * (grad_prob.elements[e] - dots[Accumulator::half(e)]);
       }
-      sums.add_product(left_fragment(grad_scores[0], grad_scores[1]), tile.first, first_key);
+      sums.add_product(left_fragment(grad_scores), tile.first, first_key);
     }
   });
   if (rows.count <= 0) return;
   sums.store(grad_query, rows, head);
-  for (int i = 0; i < 2; ++i) {
-    const int row = lane_group() + 8 * i;
-    if (lane_member() == 0 && row < rows.count) {
-      args.row_dots[(rows.begin + row) * args.num_heads + head] = dots[i];
-    }
-  }
+  if (lane_member() != 0) return;
+  for_each_query(args, rows, head, [&](int i, int64_t at) { args.row_dots[at] = dots[i]; });
 }
 
 /// dS^T and drop(P)^T, [16, 16] of a warp's keys and 16 queries of a tile, added to the gradients.
 template <int d>
-__device__ void add_queries(const AttentionArguments& args, const LeftRows<d>& key, const LeftRows<d>& value,
+__device__ void add_queries(const BfloatAttention& args, const LeftRows<d>& key, const LeftRows<d>& value,
                             const WarpRows& rows, const PassingTile<d>& tile, int first_query,
                             WeightedSums<d>& key_sums, WeightedSums<d>& value_sums) {
-  Accumulator grad_scores[2], dropped_probs[2];
-  NORMTUNE_UNROLL
-  for (int half = 0; half < 2; ++half) {
-    const Accumulator scores = multiply_transposed(key, tile.first, first_query + 8 * half);
-    const Accumulator grads = multiply_transposed(value, tile.second, first_query + 8 * half);
-    for (int e = 0; e < 4; ++e) {
-      const int query = first_query + 8 * half + Accumulator::column(e);
-      const int own_key = rows.in_tile + Accumulator::row(e);
-      const float prob = exponential(args.factor * scores.elements[e] - tile.log_sum_exp[query]);
-      const float grad_prob = tile.kept.apply(args.mask, grads.elements[e], query, own_key);
-      grad_scores[half].elements[e] = args.factor * prob * (grad_prob - tile.row_dots[query]);
-      dropped_probs[half].elements[e] = tile.kept.apply(args.mask, prob, query, own_key);
-    }
+  const Accumulator scores = multiply_transposed(key, tile.first, first_query);
+  const Accumulator grads = multiply_transposed(value, tile.second, first_query);
+  Accumulator grad_scores, dropped_probs;
+  for (int e = 0; e < Accumulator::size; ++e) {
+    const int query = first_query + Accumulator::column(e), own_key = rows.in_tile + Accumulator::row(e);
+    const float prob = exponential(args.factor * scores.elements[e] - tile.log_sum_exp[query]);
+    const float grad_prob = tile.kept.apply(args.mask, grads.elements[e], query, own_key);
+    grad_scores.elements[e] = args.factor * prob * (grad_prob - tile.row_dots[query]);
+    dropped_probs.elements[e] = tile.kept.apply(args.mask, prob, query, own_key);
   }
-  key_sums.add_product(left_fragment(grad_scores[0], grad_scores[1]), tile.first, first_query);
-  value_sums.add_product(left_fragment(dropped_probs[0], dropped_probs[1]), tile.second, first_query);
+  key_sums.add_product(left_fragment(grad_scores), tile.first, first_query);
+  value_sums.add_product(left_fragment(dropped_probs), tile.second, first_query);
 }
 
 /// dK and dV of some key rows, from all queries of their sequence.
 template <int d>
-__global__ void tensor_core_backward_key_kernel(AttentionArguments args, Heads grad_key, Heads grad_value) {
+__global__ void tensor_core_backward_key_kernel(BfloatAttention args, Heads<bfloat16> grad_key,
+                                                Heads<bfloat16> grad_value) {
   const int64_t head = blockIdx.y;
   const Tile own = find_tile(args.cu_seqlens, args, blockIdx.x);
   if (own.rows == 0) return;
@@ -403,9 +425,9 @@ __global__ void tensor_core_backward_key_kernel(AttentionArguments args, Heads g
   value_sums.store(grad_value, rows, head);
 }
 
-/// Whether attention with heads of d channels has tensor cores at this precision.
-inline bool has_tensor_core_attention(ProductPrecision precision, int64_t d) {
-  return precision == ProductPrecision::bf16 && d % 16 == 0 && d > 0 && d <= 128;
+/// Whether heads of d channels in bfloat16 have kernels here.
+inline bool has_tensor_core_attention(int64_t d) {
+  return d % 16 == 0 && d > 0 && d <= 128;
 }
 
 /// Calls body(std::integral_constant<int, d>) for a d that has_tensor_core_attention().
@@ -420,27 +442,28 @@ void with_head_size(int64_t d, const Body& body) {
 
 template <typename Launcher>
 void tensor_core_attention_forward(const Launcher& launch, const Backend::AttentionForward& args) {
-  AttentionArguments arguments = attention_arguments(args, rows_of_block);
+  BfloatAttention arguments = attention_arguments<bfloat16>(args, rows_of_block);
   arguments.log_sum_exp = floats(args.log_sum_exp);
   with_head_size(arguments.d, [&](auto head_size) {
     constexpr int d = decltype(head_size)::value;
     launch(tensor_core_forward_kernel<d>, attention_grid(arguments, args.query.rows, PassingTile<d>::bytes),
-           arguments, heads_of(args.context));
+           arguments, heads_of<bfloat16>(args.context));
   });
 }
 
 template <typename Launcher>
 void tensor_core_attention_backward(const Launcher& launch, const Backend::AttentionBackward& args) {
   const Tensor row_dots = Tensor::empty({args.query.rows, args.num_heads}, DType::float32, launch.device);
-  const AttentionArguments arguments = attention_backward_arguments(args, rows_of_block, row_dots);
+  const BfloatAttention arguments =
+      attention_backward_arguments<bfloat16>(args, rows_of_block, row_dots);
   with_head_size(arguments.d, [&](auto head_size) {
     constexpr int d = decltype(head_size)::value;
     launch(tensor_core_backward_query_kernel<d>,
            attention_grid(arguments, args.query.rows, PassingTile<d>::bytes), arguments,
-           heads_of(args.grad_query));
+           heads_of<bfloat16>(args.grad_query));
     launch(tensor_core_backward_key_kernel<d>,
            attention_grid(arguments, args.key.rows, PassingTile<d>::bytes), arguments,
-           heads_of(args.grad_key), heads_of(args.grad_value));
+           heads_of<bfloat16>(args.grad_key), heads_of<bfloat16>(args.grad_value));
   });
 }
 

@@ -73,10 +73,10 @@ __device__ inline float block_broadcast(float value) {
   return of_thread_0;
 }
 
-/// The dynamic shared memory of the block.
+/// The dynamic shared memory of the block, at a multiple of 16 bytes.
 __device__ inline float* dynamic_shared() {
 #if defined(__CUDACC__)
-  extern __shared__ float dynamic_shared_memory[];
+  extern __shared__ __align__(16) float dynamic_shared_memory[];
   return dynamic_shared_memory;
 #else
   return emulated_dynamic_shared();

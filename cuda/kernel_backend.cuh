@@ -93,16 +93,18 @@ class KernelBackend : public Backend {
   }
 
   void attention_forward(const AttentionForward& args) override {
-    if (attention_on_tensor_cores(args.query, args.num_heads)) {
+    if (args.query.dtype != DType::bfloat16) return cuda::attention_forward(launch_, args);
+    if (has_tensor_core_attention(args.query.cols / args.num_heads)) {
       return tensor_core_attention_forward(launch_, args);
     }
-    cuda::attention_forward(launch_, args);
+    widened_attention_forward(launch_, args);
   }
   void attention_backward(const AttentionBackward& args) override {
-    if (attention_on_tensor_cores(args.query, args.num_heads)) {
+    if (args.query.dtype != DType::bfloat16) return cuda::attention_backward(launch_, args);
+    if (has_tensor_core_attention(args.query.cols / args.num_heads)) {
       return tensor_core_attention_backward(launch_, args);
     }
-    cuda::attention_backward(launch_, args);
+    widened_attention_backward(launch_, args);
   }
 
   void cross_entropy(const CrossEntropy& args) override { cuda::cross_entropy(launch_, args); }
@@ -135,9 +137,6 @@ class KernelBackend : public Backend {
   ProductPrecision product_precision_ = ProductPrecision::float32;
 
  private:
-  bool attention_on_tensor_cores(const MatrixRef& query, int64_t num_heads) const {
-    return has_tensor_core_attention(product_precision_, query.cols / num_heads);
-  }
   static FactorKey rounded_key(const MatrixRef& b) { return {b, false, ProductPrecision::bf16}; }
 
   ConstantFactors<RoundedMatrix> constant_factors_;

@@ -3,17 +3,18 @@
 #include "cuda/formulas.cuh"
 #include "cuda/vectors.cuh"
 
-// Products on tensor cores: a warp multiplies a 16 x 16 matrix by a 16 x 8 one, D += A B, of factors in
-// bfloat16 and sums in float32. Each lane brings a fragment of A and of B and gets one of D. With
-// group = lane / 4 and member = lane % 4, which the PTX ISA calls groupID and threadID_in_group (chapter
-// "Matrix Fragments for mma.m16n8k16 with floating point type"), a lane's registers hold
+// Products on tensor cores: a warp multiplies 16 x 16 matrices, D += A B, of factors in bfloat16 and sums in
+// float32. Each lane brings a fragment of A and of B and gets one of D. With group = lane / 4 and member =
+// lane % 4, which the PTX ISA calls groupID and threadID_in_group (chapter "Matrix Fragments for mma.m16n8k16
+// with floating point type"), a lane's registers hold
 //
 //   A  register r  (row, column), (row, column + 1)   row = group + 8 (r % 2), column = 2 member + 8 (r / 2)
-//   B  register r  (row, group), (row + 1, group)     row = 2 member + 8 r
-//   D  element e   (row, column)                      row = group + 8 (e / 2), column = 2 member + e % 2
+//   B  register r  (row, column), (row + 1, column)   row = 2 member + 8 (r % 2), column = group + 8 (r / 2)
+//   D  element e   (row, column)                      row = group + 8 (e / 2 % 2),
+//                                                     column = 2 member + e % 2 + 8 (e / 4)
 //
-// two elements of A or B in a register, the first in its lower half. So two D side by side, rounded, are
-// an A.
+// two elements of A or B in a register, the first in its lower half. So a D, rounded in pairs, is an A. The
+// instruction's B and D have eight columns: a product here is two of them.
 
 #if defined(__CUDACC__)
 #define NORMTUNE_UNROLL _Pragma("unroll")  // for arrays that are to be registers
@@ -24,8 +25,8 @@
 namespace normtune::cuda {
 inline namespace NORMTUNE_TARGET {
 
-/// D += A B. All 32 lanes of a warp must call it.
-__device__ inline void mma_m16n8k16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+/// d[4] += a[4] b[2]. All 32 lanes of a warp must call it.
+__device__ inline void mma_m16n8k16(float* d, const uint32_t* a, const uint32_t* b) {
 #if defined(__CUDACC__)
   asm volatile(
       "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
@@ -34,6 +35,60 @@ __device__ inline void mma_m16n8k16(float (&d)[4], const uint32_t (&a)[4], const
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 #else
   emulated_mma_m16n8k16(d, a, b);
+#endif
+}
+
+#if defined(__CUDACC__)
+/// The address of something in shared memory, as PTX's instructions for shared memory take it.
+__device__ inline uint32_t shared_address(const void* shared) {
+  return static_cast<uint32_t>(__cvta_generic_to_shared(shared));
+}
+#endif
+
+/// Four 8 x 8 matrices X of 16-bit elements in shared memory. The lane 8 i + j brings the address of row j of
+/// X number i, a multiple of 16 bytes. Register i gets its elements (group, 2 member), (group, 2 member + 1).
+/// All 32 lanes of a warp must call it.
+__device__ inline void ldmatrix_x4(uint32_t (&registers)[4], const uint32_t* row) {
+#if defined(__CUDACC__)
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(registers[0]), "=r"(registers[1]), "=r"(registers[2]), "=r"(registers[3])
+               : "r"(shared_address(row))
+               : "memory");
+#else
+  emulated_ldmatrix_x4(registers, row, false);
+#endif
+}
+
+/// The same of X^T: register i gets the elements (2 member, group), (2 member + 1, group) of X number i.
+__device__ inline void ldmatrix_x4_trans(uint32_t (&registers)[4], const uint32_t* row) {
+#if defined(__CUDACC__)
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(registers[0]), "=r"(registers[1]), "=r"(registers[2]), "=r"(registers[3])
+               : "r"(shared_address(row))
+               : "memory");
+#else
+  emulated_ldmatrix_x4(registers, row, true);
+#endif
+}
+
+/// Begins to copy 16 bytes from device memory to shared memory, both at multiples of 16 bytes.
+__device__ inline void begin_copy_of_16_bytes(uint32_t* shared, const void* from) {
+#if defined(__CUDACC__)
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;"
+               :
+               : "r"(shared_address(shared)), "l"(__cvta_generic_to_global(from))
+               : "memory");
+#else
+  emulated_begin_copy_of_16_bytes(shared, from);
+#endif
+}
+
+/// Waits until this thread's copies have ended. Other threads see them after the block's next barrier.
+__device__ inline void wait_for_copies() {
+#if defined(__CUDACC__)
+  asm volatile("cp.async.wait_all;" : : : "memory");
+#else
+  emulated_wait_for_copies();
 #endif
 }
 
@@ -47,10 +102,13 @@ __device__ inline int lane_member() {
 
 /// A lane's part of D.
 struct Accumulator {
-  float elements[4] = {};
+  static constexpr int size = 8;
+  float elements[size] = {};
 
-  __device__ static int row(int element) { return lane_group() + 8 * (element / 2); }
-  __device__ static int column(int element) { return 2 * lane_member() + element % 2; }
+  /// Which of the lane's two rows an element is in.
+  __device__ static constexpr int half(int element) { return element / 2 % 2; }
+  __device__ static int row(int element) { return lane_group() + 8 * half(element); }
+  __device__ static int column(int element) { return 2 * lane_member() + element % 2 + 8 * (element / 4); }
 };
 
 /// A lane's part of A.
@@ -60,36 +118,38 @@ struct LeftFragment {
 
 /// A lane's part of B.
 struct RightFragment {
-  uint32_t registers[2];
+  uint32_t registers[4];
 };
 
 __device__ inline void multiply_add(const LeftFragment& a, const RightFragment& b, Accumulator& d) {
   mma_m16n8k16(d.elements, a.registers, b.registers);
+  mma_m16n8k16(d.elements + 4, a.registers, b.registers + 2);
 }
 
-/// A of the numbers element(row, column).
-template <typename Element>
-__device__ inline LeftFragment left_fragment(const Element& element) {
+/// A of the words pair(row, column), with the elements of two neighbouring columns each.
+template <typename Pair>
+__device__ inline LeftFragment left_fragment(const Pair& pair) {
   LeftFragment fragment;
   NORMTUNE_UNROLL
   for (int r = 0; r < 4; ++r) {
-    const int row = lane_group() + 8 * (r % 2), column = 2 * lane_member() + 8 * (r / 2);
-    fragment.registers[r] = pack_bfloat16(element(row, column), element(row, column + 1));
+    fragment.registers[r] = pair(lane_group() + 8 * (r % 2), 2 * lane_member() + 8 * (r / 2));
   }
   return fragment;
 }
 
-/// A of two D, `left` its first eight columns.
-__device__ inline LeftFragment left_fragment(const Accumulator& left, const Accumulator& right) {
-  return {{pack_bfloat16(left.elements[0], left.elements[1]),
-           pack_bfloat16(left.elements[2], left.elements[3]),
-           pack_bfloat16(right.elements[0], right.elements[1]),
-           pack_bfloat16(right.elements[2], right.elements[3])}};
+/// A of a D, rounded.
+__device__ inline LeftFragment left_fragment(const Accumulator& d) {
+  LeftFragment fragment;
+  NORMTUNE_UNROLL
+  for (int r = 0; r < 4; ++r) {
+    fragment.registers[r] = pack_bfloat16(d.elements[2 * r], d.elements[2 * r + 1]);
+  }
+  return fragment;
 }
 
-/// Rows of bfloat16 in shared memory, two columns in a word. Rows lie four words further apart than they are
-/// long: for a multiple of 16 columns the 32 words that a warp reads at once are in different banks, in
-/// fragment() and in transposed_fragment().
+/// Rows of bfloat16 in shared memory, two columns in a word, for a multiple of 16 columns. Rows lie four
+/// words further apart than they are long: they begin at multiples of 16 bytes, and eight neighbours, of which
+/// an instruction reads 16 bytes each at once, are in different banks.
 template <int columns>
 struct BfloatTile {
   static constexpr int ld = columns / 2 + 4;
@@ -97,25 +157,22 @@ struct BfloatTile {
 
   static constexpr int num_words(int rows) { return rows * ld; }
 
-  __device__ uint32_t& word(int row, int column) const { return words[row * ld + column / 2]; }
+  __device__ uint32_t* at(int row, int column) const { return words + row * ld + column / 2; }
 
-  /// B = tile[row ... row + 15][column ... column + 7].
+  /// B = tile[row ... row + 15][column ... column + 15].
   __device__ RightFragment fragment(int row, int column) const {
-    return {{column_pair(row + 2 * lane_member(), column + lane_group()),
-             column_pair(row + 2 * lane_member() + 8, column + lane_group())}};
+    const int lane = static_cast<int>(threadIdx.x % warp_size);
+    RightFragment fragment;
+    ldmatrix_x4_trans(fragment.registers, at(row + lane % 16, column + 8 * (lane / 16)));
+    return fragment;
   }
 
-  /// B = tile[row ... row + 7][column ... column + 15]^T.
+  /// B = tile[row ... row + 15][column ... column + 15]^T.
   __device__ RightFragment transposed_fragment(int row, int column) const {
-    return {{word(row + lane_group(), column + 2 * lane_member()),
-             word(row + lane_group(), column + 2 * lane_member() + 8)}};
-  }
-
- private:
-  /// The elements of a column in the rows `row` and `row + 1`.
-  __device__ uint32_t column_pair(int row, int column) const {
-    const uint32_t upper = word(row, column), lower = word(row + 1, column);
-    return column % 2 == 0 ? (upper & 0xFFFF) | lower << 16 : upper >> 16 | (lower & 0xFFFF0000);
+    const int lane = static_cast<int>(threadIdx.x % warp_size);
+    RightFragment fragment;
+    ldmatrix_x4(fragment.registers, at(row + lane % 8 + 8 * (lane / 16), column + 8 * (lane / 8 % 2)));
+    return fragment;
   }
 };
 

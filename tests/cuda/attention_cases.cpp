@@ -35,6 +35,7 @@ std::vector<Tensor> attention_inputs(CaseRandom& random, const Tensor& cu_seqlen
               random.floats({total, hidden_size}, scale)};
   }
   inputs.push_back(random.floats({num_queries, hidden_size}));
+  for (Tensor& input : inputs) input = input.to(setting.dtype);
   inputs.push_back(Tensor::from_values({cu_seqlens.numel()}, query_bounds));
   inputs.push_back(cu_seqlens);
   inputs.push_back(Tensor::from_values({num_queries}, example_ids));
@@ -57,9 +58,12 @@ std::vector<Tensor> attention_results(const AttentionSetting& setting, const std
                                        .mask = mask,
                                        .context = context,
                                        .log_sum_exp = &log_sum_exp});
-  const Tensor grad_query = Tensor::zeros(in[0].shape(), DType::float32, context.device());
-  const Tensor grad_key = setting.fused ? grad_query : Tensor::empty_like(in[1]);
-  const Tensor grad_value = setting.fused ? grad_query : Tensor::empty_like(in[2]);
+  const auto zeros_like = [](const Tensor& tensor) {
+    return Tensor::zeros(tensor.shape(), tensor.dtype(), tensor.device());
+  };
+  const Tensor grad_query = zeros_like(in[0]);
+  const Tensor grad_key = setting.fused ? grad_query : zeros_like(in[1]);
+  const Tensor grad_value = setting.fused ? grad_query : zeros_like(in[2]);
   context.backend().attention_backward({.query = part(setting, in[0], 0),
                                         .key = part(setting, in[1], 1),
                                         .value = part(setting, in[2], 2),

@@ -11,6 +11,7 @@ struct AttentionSetting {
   PhiloxKey key;
   bool fused;          // query, key and value are columns of one matrix
   int64_t margin = 0;  // columns before them in that matrix
+  DType dtype = DType::float32;
 
   int64_t hidden_size() const { return num_heads * head_size; }
   int64_t fused_size() const { return margin + 3 * hidden_size(); }

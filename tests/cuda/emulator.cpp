@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstdio>
+#include <cstdlib>
 #include <memory>
 #include <numeric>
 #include <stdexcept>
@@ -45,17 +47,29 @@ void switch_to(Context& from, Context& to) {
 
 enum class State { ready, at_block_barrier, at_warp_barrier, done };
 
+struct Copy {
+  void* to;
+  const void* from;
+  size_t bytes;
+};
+
 struct Fiber {
   Context context;
   std::unique_ptr<std::byte[]> stack;
   State state = State::done;
   uint64_t exchanged[2] = {};  // by turns: a lane may bring the next value before all have read this one
   unsigned turn = 0;
+  std::vector<Copy> copies;  // begun and not waited for
 };
 
 /// The factors that the lanes of a warp put together.
 struct Factors {
   float a[16][16], b[16][8];
+};
+
+/// Rows of four 8 x 8 matrices of 16-bit elements, as a warp reads them.
+struct MatrixRows {
+  uint16_t elements[4][8][8];
 };
 
 std::vector<std::unique_ptr<Fiber>> fibers;  // one for each thread of a block, used again for every block
@@ -64,6 +78,7 @@ const std::function<void()>* running_kernel = nullptr;
 std::vector<float> shared_memory;
 uint64_t order_seed = 0;
 Factors factors_of_warp[32][2];  // by turns, as what is exchanged
+MatrixRows rows_of_warp[32][2];
 
 Fiber& current() {
   return *fibers[thread_index.x];
@@ -130,7 +145,10 @@ bool release_waiting(unsigned threads) {
 
 void run_block(uint64_t block) {
   const unsigned threads = block_size.x;
-  for (unsigned i = 0; i < threads; ++i) fibers[i]->state = State::ready;
+  for (unsigned i = 0; i < threads; ++i) {
+    fibers[i]->state = State::ready;
+    fibers[i]->copies.clear();
+  }
   std::fill(shared_memory.begin(), shared_memory.end(), NAN);
   const std::vector<unsigned> order = order_of(threads, block << 16);
   do {
@@ -149,6 +167,13 @@ float bfloat16_half(uint32_t word, unsigned half) {
   return std::bit_cast<float>(half == 0 ? word << 16 : word & 0xFFFF0000);
 }
 
+/// Ends the program, as a device would the kernel.
+void require_multiple_of_16(const void* address) {
+  if (reinterpret_cast<uintptr_t>(address) % 16 == 0) return;
+  std::fputs("emulator: an address that is not a multiple of 16 bytes\n", stderr);
+  std::abort();
+}
+
 }  // namespace
 
 void wait_for_block() {
@@ -164,7 +189,7 @@ uint64_t exchange(uint64_t bits, int lane_mask) {
 }
 
 /// Written after the PTX ISA's formulas, to the letter.
-void multiply_fragments(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+void multiply_fragments(float* d, const uint32_t* a, const uint32_t* b) {
   const unsigned turn = current().turn++ % 2, lane_id = thread_index.x % warp_size;
   const unsigned group_id = lane_id >> 2, thread_id_in_group = lane_id % 4;
   Factors& factors = factors_of_warp[thread_index.x / warp_size][turn];
@@ -182,6 +207,32 @@ void multiply_fragments(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&
     const unsigned row = i < 2 ? group_id : group_id + 8, column = thread_id_in_group * 2 + (i & 1);
     for (unsigned k = 0; k < 16; ++k) d[i] += factors.a[row][k] * factors.b[k][column];
   }
+}
+
+/// Written after the PTX ISA too: eight lanes in turn bring the rows of one matrix.
+void load_matrices(uint32_t (&registers)[4], const void* row, bool transposed) {
+  const unsigned turn = current().turn++ % 2, lane_id = thread_index.x % warp_size;
+  MatrixRows& rows = rows_of_warp[thread_index.x / warp_size][turn];
+  require_multiple_of_16(row);
+  std::memcpy(rows.elements[lane_id / 8][lane_id % 8], row, 16);
+  give_way(State::at_warp_barrier);
+  const unsigned i = lane_id / 4, j = lane_id % 4 * 2;
+  for (unsigned r = 0; r < 4; ++r) {
+    const auto& matrix = rows.elements[r];
+    registers[r] = transposed ? matrix[j][i] | uint32_t{matrix[j + 1][i]} << 16
+                              : matrix[i][j] | uint32_t{matrix[i][j + 1]} << 16;
+  }
+}
+
+void begin_copy(void* to, const void* from, size_t bytes) {
+  require_multiple_of_16(to);
+  require_multiple_of_16(from);
+  current().copies.push_back({to, from, bytes});
+}
+
+void wait_for_copies() {
+  for (const Copy& copy : current().copies) std::memcpy(copy.to, copy.from, copy.bytes);
+  current().copies.clear();
 }
 
 float* dynamic_shared() {

@@ -12,12 +12,13 @@
 
 // CUDA's kernel language for a C++ compiler: include this before the headers with kernels (cuda/*.cuh), and
 // their text compiles for the CPU. Each thread of a block runs as a fiber, which gives way at __syncthreads()
-// and at what a warp does together (shuffles, products of fragments), and nowhere else; blocks run one after
-// another.
+// and at what a warp does together (shuffles, fragments' loads and products), and nowhere else; blocks run
+// one after another.
 //
 // Between two barriers a fiber runs alone, so that a missing barrier shows as a wrong value in one of the
 // orders that set_order() (emulated_backend.h) chooses. A barrier that some threads of a block (or lanes of a
-// warp) never reach is an error. Dynamic shared memory holds NaN when a block begins.
+// warp) never reach is an error, and so are addresses that tensor cores' loads and copies do not take.
+// Dynamic shared memory holds NaN when a block begins.
 //
 // What it cannot show: races between blocks and within one order of fibers, static shared memory read before
 // it is written, misaligned or uncoalesced access, registers and occupancy, anything about time. Warps are
@@ -36,7 +37,12 @@ void wait_for_block();
 /// The bits that the lane `lane ^ lane_mask` brings to the same call.
 uint64_t exchange(uint64_t bits, int lane_mask);
 /// D += A B of a warp's fragments, laid out as PTX's mma.m16n8k16 has them (see cuda/tensor_cores.cuh).
-void multiply_fragments(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]);
+void multiply_fragments(float* d, const uint32_t* a, const uint32_t* b);
+/// Four 8 x 8 matrices from rows in shared memory, as PTX's ldmatrix.x4, .trans if transposed, lays them out.
+void load_matrices(uint32_t (&registers)[4], const void* row, bool transposed);
+/// A copy as by PTX's cp.async: it happens when the thread waits for its copies.
+void begin_copy(void* to, const void* from, size_t bytes);
+void wait_for_copies();
 float* dynamic_shared();
 
 /// Runs `kernel` in every thread of every block. Throws std::logic_error where threads wait for ever.
@@ -78,8 +84,20 @@ T __shfl_xor_sync(unsigned, T value, int lane_mask) {
   return value;
 }
 
-inline void emulated_mma_m16n8k16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+inline void emulated_mma_m16n8k16(float* d, const uint32_t* a, const uint32_t* b) {
   normtune::emulator::multiply_fragments(d, a, b);
+}
+
+inline void emulated_ldmatrix_x4(uint32_t (&registers)[4], const uint32_t* row, bool transposed) {
+  normtune::emulator::load_matrices(registers, row, transposed);
+}
+
+inline void emulated_begin_copy_of_16_bytes(uint32_t* shared, const void* from) {
+  normtune::emulator::begin_copy(shared, from, 16);
+}
+
+inline void emulated_wait_for_copies() {
+  normtune::emulator::wait_for_copies();
 }
 
 inline float* emulated_dynamic_shared() {

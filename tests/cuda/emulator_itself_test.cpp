@@ -1,6 +1,8 @@
 #include "tests/cuda/emulator.h"
 
+#include <array>
 #include <boost/test/unit_test.hpp>
+#include <numeric>
 #include <vector>
 
 #include "cuda/block.cuh"
@@ -24,6 +26,13 @@ __global__ void reverse_kernel(const float* input, float* output, bool with_barr
 
 __global__ void half_a_barrier_kernel() {
   if (threadIdx.x < 32) __syncthreads();
+}
+
+__global__ void copy_kernel(const float* input, float* output, bool waits) {
+  float* shared = emulated_dynamic_shared() + 4 * threadIdx.x;
+  emulated_begin_copy_of_16_bytes(reinterpret_cast<uint32_t*>(shared), input + 4 * threadIdx.x);
+  if (waits) emulated_wait_for_copies();
+  for (int i = 0; i < 4; ++i) output[4 * threadIdx.x + i] = shared[i];
 }
 
 void reverse(const std::vector<float>& input, std::vector<float>& output, bool with_barrier) {
@@ -63,6 +72,17 @@ BOOST_AUTO_TEST_CASE(a_missing_barrier_shows) {
   BOOST_TEST(output == expected);
   reverse(input, output, false);
   BOOST_TEST(output != expected);
+}
+
+BOOST_AUTO_TEST_CASE(a_copy_that_nobody_waits_for_shows) {
+  alignas(16) std::array<float, 128> input;
+  std::array<float, 128> output;
+  std::iota(input.begin(), input.end(), 0.f);
+  const cuda::Grid grid{.blocks = 1, .threads = 32, .shared_bytes = sizeof(input)};
+  for (const bool waits : {true, false}) {
+    emulator::Launcher{}(copy_kernel, grid, input.data(), output.data(), waits);
+    BOOST_TEST((output == input) == waits);
+  }
 }
 
 BOOST_AUTO_TEST_CASE(a_barrier_that_some_never_reach_is_an_error) {

@@ -11,8 +11,8 @@ Tensor fragment_products_on_device(const Tensor& x, const Tensor& y) {
   const cuda::Grid grid = cuda::fragment_products_grid(static_cast<int>(x.size(0)));
   x.backend().synchronize();  // the kernel runs on another stream
   cuda::fragment_products_kernel<<<1, static_cast<unsigned>(grid.threads),
-                                   static_cast<size_t>(grid.shared_bytes)>>>(cuda::floats(x), cuda::floats(y),
-                                                                             cuda::floats(products));
+                                   static_cast<size_t>(grid.shared_bytes)>>>(
+      x.data<bfloat16>(), y.data<bfloat16>(), cuda::floats(products));
   cuda::check_cuda(cudaGetLastError(), "a kernel's launch");
   cuda::check_cuda(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
   return products;

@@ -5,16 +5,16 @@
 namespace normtune::cuda {
 inline namespace NORMTUNE_TARGET {
 
-/// Writes [16, 8] at `column` of a [16, 16].
-__device__ inline void store_half(const Accumulator& from, float* to, int column) {
-  for (int e = 0; e < 4; ++e) {
-    to[Accumulator::row(e) * 16 + column + Accumulator::column(e)] = from.elements[e];
+__device__ inline void store(const Accumulator& from, float* to) {
+  for (int e = 0; e < Accumulator::size; ++e) {
+    to[Accumulator::row(e) * 16 + Accumulator::column(e)] = from.elements[e];
   }
 }
 
 /// Of the x and y [16, 16] that each warp has: the products x y, x y^T and (x y) y, by all the ways in which
-/// fragments are made. Dynamic shared memory: BfloatTile<16>::num_words(16) words for each warp.
-__global__ void fragment_products_kernel(const float* x, const float* y, float* products) {
+/// fragments are made. y comes to shared memory by copies of 16 bytes. Dynamic shared memory:
+/// BfloatTile<16>::num_words(16) words for each warp.
+__global__ void fragment_products_kernel(const bfloat16* x, const bfloat16* y, float* products) {
   constexpr int size = 16 * 16;
   const int warp = static_cast<int>(threadIdx.x / warp_size);
   x += warp * size;
@@ -22,26 +22,20 @@ __global__ void fragment_products_kernel(const float* x, const float* y, float* 
   products += warp * 3 * size;
   const BfloatTile<16> tile{reinterpret_cast<uint32_t*>(dynamic_shared()) +
                             warp * BfloatTile<16>::num_words(16)};
-  for (int i = static_cast<int>(2 * (threadIdx.x % warp_size)); i < size; i += 2 * warp_size) {
-    tile.word(i / 16, i % 16) = pack_bfloat16(y[i], y[i + 1]);
-  }
+  const int row = static_cast<int>(threadIdx.x % warp_size) / 2, column = threadIdx.x % 2 * 8;
+  begin_copy_of_16_bytes(tile.at(row, column), y + row * 16 + column);
+  wait_for_copies();
   __syncthreads();
-  const LeftFragment left = left_fragment([&](int row, int column) { return x[row * 16 + column]; });
-  Accumulator halves[2];
-  for (int half = 0; half < 2; ++half) {
-    multiply_add(left, tile.fragment(0, 8 * half), halves[half]);
-    store_half(halves[half], products, 8 * half);
-  }
-  for (int half = 0; half < 2; ++half) {
-    Accumulator transposed;
-    multiply_add(left, tile.transposed_fragment(8 * half, 0), transposed);
-    store_half(transposed, products + size, 8 * half);
-  }
-  for (int half = 0; half < 2; ++half) {
-    Accumulator again;
-    multiply_add(left_fragment(halves[0], halves[1]), tile.fragment(0, 8 * half), again);
-    store_half(again, products + 2 * size, 8 * half);
-  }
+  const LeftFragment left = left_fragment([&](int i, int j) {
+    return *reinterpret_cast<const uint32_t*>(x + i * 16 + j);
+  });
+  Accumulator product, transposed, again;
+  multiply_add(left, tile.fragment(0, 0), product);
+  multiply_add(left, tile.transposed_fragment(0, 0), transposed);
+  multiply_add(left_fragment(product), tile.fragment(0, 0), again);
+  store(product, products);
+  store(transposed, products + size);
+  store(again, products + 2 * size);
 }
 
 constexpr Grid fragment_products_grid(int warps) {

@@ -50,17 +50,18 @@ std::vector<float> expected_products(const std::vector<float>& x, const std::vec
 }
 
 std::vector<float> found_products(const std::vector<float>& x, const std::vector<float>& y) {
+  const auto rounded = [](const std::vector<float>& values) {  // exact for small integers
+    return Tensor::from_values({warps, 16, 16}, values).to(DType::bfloat16);
+  };
+  const Tensor first = rounded(x), second = rounded(y);
 #if defined(NORMTUNE_WITH_CUDA)
   if (!is_emulated()) {
-    const auto on_device = [](const std::vector<float>& values) {
-      return Tensor::from_values({warps, 16, 16}, values).to(cuda_device);
-    };
-    return fragment_products_on_device(on_device(x), on_device(y)).to_vector<float>();
+    return fragment_products_on_device(first.to(cuda_device), second.to(cuda_device)).to_vector<float>();
   }
 #endif
   std::vector<float> products(3 * warps * size);
-  emulator::Launcher{}(cuda::fragment_products_kernel, cuda::fragment_products_grid(warps), x.data(),
-                       y.data(), products.data());
+  emulator::Launcher{}(cuda::fragment_products_kernel, cuda::fragment_products_grid(warps),
+                       first.data<bfloat16>(), second.data<bfloat16>(), products.data());
   return products;
 }
 
