@@ -22,6 +22,25 @@ __device__ inline T shuffle_xor(T value, int lane_mask) {
   return __shfl_xor_sync(0xFFFFFFFF, value, lane_mask);
 }
 
+/// Sums that are taken together: the barriers of one serve all.
+template <int count>
+struct Sums {
+  double values[count];
+
+  __device__ double& operator[](int i) { return values[i]; }
+  __device__ double operator[](int i) const { return values[i]; }
+  __device__ Sums& operator+=(const Sums& other) {
+    for (int i = 0; i < count; ++i) values[i] += other.values[i];
+    return *this;
+  }
+};
+
+template <int count>
+__device__ inline Sums<count> shuffle_xor(Sums<count> sums, int lane_mask) {
+  for (int i = 0; i < count; ++i) sums[i] = shuffle_xor(sums[i], lane_mask);
+  return sums;
+}
+
 /// The sum over the lanes of a warp, in every lane.
 template <typename T>
 __device__ inline T warp_sum(T value) {
@@ -47,7 +66,7 @@ __device__ inline T block_sum(T value) {
   __syncthreads();  // nobody still reads the sums of the last call
   if (threadIdx.x % warp_size == 0) warp_sums[threadIdx.x / warp_size] = value;
   __syncthreads();
-  T total = 0;
+  T total{};
   for (unsigned warp = 0; warp < blockDim.x / warp_size; ++warp) total += warp_sums[warp];
   return total;
 }

@@ -47,24 +47,6 @@ __device__ inline Four drop_four(const DropoutArguments& mask, int64_t row, int6
   return dropped;
 }
 
-/// Calls body(first, end) for the groups of up to four channels of a row that belong to this thread: one
-/// group has one Philox counter.
-template <typename Body>
-__device__ inline void for_own_channels(int64_t columns, const Body& body) {
-  for (int64_t first = 4 * threadIdx.x; first < columns; first += 4 * blockDim.x) {
-    body(first, first + 4 < columns ? first + 4 : columns);
-  }
-}
-
-/// output = dropout(input) for one row; output may be input.
-__device__ inline void drop_row(const float* input, const DropoutArguments& mask, int64_t row, float* output,
-                                int64_t columns) {
-  for_own_channels(columns, [&](int64_t first, int64_t end) {
-    const auto words = dropout_words(mask, row, first / 4);
-    for (int64_t j = first; j < end; ++j) output[j] = mask.apply(input[j], words[j - first]);
-  });
-}
-
 /// A block has a row, a thread has groups of four channels of it.
 template <typename T>
 __global__ void dropout_kernel(const T* input, DropoutArguments mask, T* output, int64_t columns,

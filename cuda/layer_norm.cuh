@@ -1,33 +1,93 @@
 #pragma once
 
+#include <type_traits>
+
 #include "cuda/dropout.cuh"
 #include "cuda/reductions.cuh"
 
-// A block has a row, a thread has groups of four channels of it. What a thread wrote it alone reads again, so
-// that outputs may lie where inputs do.
+// A block has a row at a time, and keeps it in registers from the only time that it is read to the only time
+// that its results are written. T is float or bfloat16, Access how its fours are read and written.
 
 namespace normtune::cuda {
 inline namespace NORMTUNE_TARGET {
 
+/// Threads of a block, and fours of a thread, at most.
+constexpr int max_layer_norm_threads = 512, max_own_fours = 4;
+
+/// A thread has the fours threadIdx.x, threadIdx.x + blockDim.x, ... of a row; this is where number i begins.
+__device__ inline int own_channel(int i) {
+  return static_cast<int>(4 * (threadIdx.x + i * blockDim.x));
+}
+
+/// Reads a thread's fours of a row; zeros beyond its end.
+template <int fours, typename T, typename Access>
+__device__ inline void load_own(const Access& access, const T* row, int columns, Four (&own)[fours]) {
+  for (int i = 0; i < fours; ++i) {
+    const int channel = own_channel(i), left = columns - channel;
+    own[i] = left > 0 ? access.load(row + channel, left) : Four{};
+  }
+}
+
+template <int fours, typename T, typename Access>
+__device__ inline void store_own(const Access& access, T* row, int columns, const Four (&own)[fours]) {
+  for (int i = 0; i < fours; ++i) {
+    const int channel = own_channel(i), left = columns - channel;
+    if (left > 0) access.store(row + channel, own[i], left);
+  }
+}
+
+/// Applies a row's mask to a thread's fours of it.
+template <int fours>
+__device__ inline void drop_own(const DropoutArguments& mask, int64_t row, Four (&own)[fours]) {
+  for (int i = 0; i < fours; ++i) own[i] = drop_four(mask, row, own_channel(i) / 4, own[i]);
+}
+
+/// Calls body(number of fours of a thread as a constant, access, threads of a block) for rows of so many
+/// columns. Threads of wide rows have several fours: more reads are on their way at a time, and fewer warps
+/// wait for each other.
+template <typename Body>
+void with_own_fours(FourAccess access, int64_t columns, const Body& body) {
+  constexpr int64_t widest = 4 * max_own_fours * max_layer_norm_threads;
+  if (columns > widest) {
+    fail(ErrorKind::usage, "layer_norm on a CUDA device: expected at most {} channels, found {}", widest,
+         columns);
+  }
+  const auto call = [&](auto fours, auto kind) {
+    body(fours, kind, static_cast<int>(divide_up(columns, 4 * fours() * warp_size)) * warp_size);
+  };
+  with_access(access, columns, [&]<typename Access>(Access kind) {
+    if (columns <= 512) return call(std::integral_constant<int, 1>{}, kind);
+    if (columns <= 1024) return call(std::integral_constant<int, 2>{}, kind);
+    call(std::integral_constant<int, max_own_fours>{}, kind);
+  });
+}
+
+template <typename T>
 struct LayerNormForwardArguments {
-  const float *input, *residual, *weight, *bias;  // residual may be null
+  const T *input, *residual;  // residual may be null
+  const float *weight, *bias;
   DropoutArguments mask;
   double eps;
-  float *output, *normalized, *rstd;  // the last two may be null
-  int64_t hidden_size;
+  T *output, *normalized;  // may lie where inputs do; normalized may be null
+  float* rstd;             // may be null
+  int hidden_size;
+  double inverse_size;  // 1 / hidden_size
 };
 
-/// output = dropout(input) + residual for one row.
-__device__ inline void sum_row(const LayerNormForwardArguments& args, int64_t row) {
+/// A thread's fours of dropout(input) + residual. Both are on their way before one is waited for.
+template <int fours, typename T, typename Access>
+__device__ inline void load_sum(const LayerNormForwardArguments<T>& args, const Access& access, int64_t row,
+                                Four (&sum)[fours]) {
   const int64_t at = row * args.hidden_size;
-  float* output = args.output + at;
-  if (args.mask.active()) drop_row(args.input + at, args.mask, row, output, args.hidden_size);
-  const float* input = args.mask.active() ? output : args.input + at;
-  for_own_channels(args.hidden_size, [&](int64_t first, int64_t end) {
-    for (int64_t j = first; j < end; ++j) {
-      output[j] = args.residual == nullptr ? input[j] : input[j] + args.residual[at + j];
-    }
-  });
+  const bool has_residual = args.residual != nullptr;
+  Four residual[fours];
+  load_own(access, args.input + at, args.hidden_size, sum);
+  load_own(access, (has_residual ? args.residual : args.input) + at, has_residual ? args.hidden_size : 0,
+           residual);
+  if (args.mask.active()) drop_own(args.mask, row, sum);
+  for (int i = 0; i < fours; ++i) {
+    for (int k = 0; k < 4; ++k) sum[i][k] += residual[i][k];
+  }
 }
 
 /// Statistics of the values from which the row's first element is subtracted. Sums are taken in double: a
@@ -38,124 +98,259 @@ struct RowStatistics {
   __device__ float normalize(float value) const { return ((value - first) - mean) * rstd; }
 };
 
-__device__ inline RowStatistics row_statistics(const float* sum, int64_t hidden_size, double eps) {
-  const float first = block_broadcast(threadIdx.x == 0 ? sum[0] : 0.f);
-  double total = 0;
-  for_own_channels(hidden_size, [&](int64_t begin, int64_t end) {
-    for (int64_t j = begin; j < end; ++j) total += static_cast<double>(sum[j] - first);
-  });
-  const double mean = block_sum(total) / static_cast<double>(hidden_size);
-  double squares = 0;
-  for_own_channels(hidden_size, [&](int64_t begin, int64_t end) {
-    for (int64_t j = begin; j < end; ++j) {
-      const double centered = static_cast<double>(sum[j] - first) - mean;
-      squares += centered * centered;
+/// The sum over a row of function(value), in every thread.
+template <int fours, typename Function>
+__device__ inline double row_sum(const Four (&values)[fours], int columns, const Function& function) {
+  double sum = 0;
+  for (int i = 0; i < fours; ++i) {
+    for (int k = 0; k < 4; ++k) {
+      if (own_channel(i) + k < columns) sum += function(values[i][k]);
     }
+  }
+  return block_sum(sum);
+}
+
+template <int fours>
+__device__ inline RowStatistics row_statistics(const Four (&values)[fours], int columns, double inverse_size,
+                                               double eps) {
+  const float first = block_broadcast(values[0][0]);
+  const double mean = inverse_size * row_sum(values, columns, [=](float value) {
+    return static_cast<double>(value - first);
   });
-  const double variance = block_sum(squares) / static_cast<double>(hidden_size);
+  const double variance = inverse_size * row_sum(values, columns, [=](float value) {
+    const double centered = static_cast<double>(value - first) - mean;
+    return centered * centered;
+  });
   return {first, static_cast<float>(mean), static_cast<float>(1 / square_root(variance + eps))};
 }
 
-__global__ void layer_norm_forward_kernel(LayerNormForwardArguments args) {
+template <int fours, typename T, typename Access>
+__global__ void __launch_bounds__(max_layer_norm_threads)
+    layer_norm_forward_kernel(LayerNormForwardArguments<T> args, Access access) {
   const int64_t row = blockIdx.x, at = row * args.hidden_size;
-  sum_row(args, row);
-  float* output = args.output + at;
-  const RowStatistics statistics = row_statistics(output, args.hidden_size, args.eps);
-  for_own_channels(args.hidden_size, [&](int64_t first, int64_t end) {
-    for (int64_t j = first; j < end; ++j) {
-      const float value = statistics.normalize(output[j]);
-      if (args.normalized != nullptr) args.normalized[at + j] = value;
-      output[j] = value * args.weight[j] + args.bias[j];
-    }
-  });
+  Four values[fours], weight[fours], bias[fours];
+  load_sum(args, access, row, values);
+  const RowStatistics statistics = row_statistics(values, args.hidden_size, args.inverse_size, args.eps);
+  for (Four& four : values) {
+    for (int k = 0; k < 4; ++k) four[k] = statistics.normalize(four[k]);
+  }
+  if (args.normalized != nullptr) store_own(access, args.normalized + at, args.hidden_size, values);
+  load_own(access, args.weight, args.hidden_size, weight);
+  load_own(access, args.bias, args.hidden_size, bias);
+  for (int i = 0; i < fours; ++i) {
+    for (int k = 0; k < 4; ++k) values[i][k] = values[i][k] * weight[i][k] + bias[i][k];
+  }
+  store_own(access, args.output + at, args.hidden_size, values);
   if (args.rstd != nullptr && threadIdx.x == 0) args.rstd[row] = statistics.rstd;
+}
+
+template <typename T, typename Launcher>
+void layer_norm_forward_of(const Launcher& launch, const Backend::LayerNormForward& args) {
+  const int64_t hidden_size = args.weight.numel(), num_rows = args.input.numel() / hidden_size;
+  const LayerNormForwardArguments<T> arguments{.input = args.input.data<T>(),
+                                               .residual = elements<T>(args.residual),
+                                               .weight = floats(args.weight),
+                                               .bias = floats(args.bias),
+                                               .mask = dropout_arguments(args.mask),
+                                               .eps = args.eps,
+                                               .output = args.output.data<T>(),
+                                               .normalized = elements<T>(args.normalized),
+                                               .rstd = floats(args.rstd),
+                                               .hidden_size = static_cast<int>(hidden_size),
+                                               .inverse_size = 1 / static_cast<double>(hidden_size)};
+  const FourAccess access = four_access(hidden_size, arguments.input, arguments.residual, arguments.weight,
+                                        arguments.bias, arguments.output, arguments.normalized);
+  with_own_fours(access, hidden_size, [&]<typename Fours, typename Access>(Fours, Access kind, int threads) {
+    launch(layer_norm_forward_kernel<Fours::value, T, Access>, Grid{.blocks = num_rows, .threads = threads},
+           arguments, kind);
+  });
 }
 
 template <typename Launcher>
 void layer_norm_forward(const Launcher& launch, const Backend::LayerNormForward& args) {
-  const int64_t hidden_size = args.weight.numel();
-  const LayerNormForwardArguments arguments{.input = floats(args.input),
-                                            .residual = floats(args.residual),
-                                            .weight = floats(args.weight),
-                                            .bias = floats(args.bias),
-                                            .mask = dropout_arguments(args.mask),
-                                            .eps = args.eps,
-                                            .output = floats(args.output),
-                                            .normalized = floats(args.normalized),
-                                            .rstd = floats(args.rstd),
-                                            .hidden_size = hidden_size};
-  launch(layer_norm_forward_kernel, one_block_for_each(args.input.numel() / hidden_size), arguments);
+  with_activation_type(args.input.dtype(), [&]<typename T>(T) { layer_norm_forward_of<T>(launch, args); });
 }
 
+/// Rows of a block in the backward pass: 512 blocks for 4,096 tokens.
+constexpr int64_t backward_rows = 8;
+
+/// Those that a block works on at the same time: as many as find room in its registers.
+template <int fours>
+constexpr int rows_at_once = fours < max_own_fours ? 2 : 1;
+
+template <typename T>
 struct LayerNormBackwardArguments {
-  const float *grad_output, *normalized, *rstd, *weight;
+  const T *grad_output, *normalized;
+  const float *rstd, *weight;
   DropoutArguments mask;
-  float *grad_input, *grad_residual;  // one of them may be null
-  int64_t hidden_size;
+  T *grad_input, *grad_residual;         // either may be null, or lie where grad_output does
+  float *partial_weight, *partial_bias;  // the sums over the rows of a block; either may be null
+  int64_t num_rows, partial_ld;
+  int hidden_size;
+  double inverse_size;  // 1 / hidden_size
+
+  __device__ bool needs_grad_sum() const { return grad_input != nullptr || grad_residual != nullptr; }
 };
 
-/// With g = grad_output * weight and n = normalized:  grad_sum = rstd * (g - mean(g) - n * mean(g * n))
-__global__ void layer_norm_backward_kernel(LayerNormBackwardArguments args) {
-  const int64_t row = blockIdx.x, at = row * args.hidden_size;
-  const float *grad_output = args.grad_output + at, *normalized = args.normalized + at;
-  float* grad_sum = (args.grad_residual != nullptr ? args.grad_residual : args.grad_input) + at;
-  double sum_g = 0, sum_g_normalized = 0;
-  for_own_channels(args.hidden_size, [&](int64_t first, int64_t end) {
-    for (int64_t j = first; j < end; ++j) {
-      const float g = grad_output[j] * args.weight[j];
-      sum_g += static_cast<double>(g);
-      sum_g_normalized += static_cast<double>(g * normalized[j]);
+/// A thread's fours of some rows.
+template <int fours>
+struct BackwardRows {
+  static constexpr int count = rows_at_once<fours>;
+  Four grad_output[count][fours], normalized[count][fours];
+
+  /// Rows from `end` on are zero.
+  template <typename T, typename Access>
+  __device__ void load(const LayerNormBackwardArguments<T>& args, const Access& access, int64_t first,
+                       int64_t end) {
+    for (int r = 0; r < count; ++r) {
+      const int columns = first + r < end ? args.hidden_size : 0;
+      const int64_t at = (first + r) * args.hidden_size;
+      load_own(access, args.grad_output + at, columns, grad_output[r]);
+      load_own(access, args.normalized + at, columns, normalized[r]);
     }
-  });
-  const auto n = static_cast<double>(args.hidden_size);
-  const auto mean_g = static_cast<float>(block_sum(sum_g) / n);
-  const auto mean_g_normalized = static_cast<float>(block_sum(sum_g_normalized) / n);
-  const float rstd = args.rstd[row];
-  for_own_channels(args.hidden_size, [&](int64_t first, int64_t end) {
-    for (int64_t j = first; j < end; ++j) {
-      grad_sum[j] = rstd * (grad_output[j] * args.weight[j] - mean_g - normalized[j] * mean_g_normalized);
-    }
-  });
-  if (args.grad_input == nullptr) return;
-  float* grad_input = args.grad_input + at;
-  if (args.mask.active()) {
-    drop_row(grad_sum, args.mask, row, grad_input, args.hidden_size);
-  } else if (grad_input != grad_sum) {
-    for_own_channels(args.hidden_size, [&](int64_t first, int64_t end) {
-      for (int64_t j = first; j < end; ++j) grad_input[j] = grad_sum[j];
-    });
   }
+
+  /// Adds the rows to the column sums.
+  __device__ void add_to(Four (&grad_weight)[fours], Four (&grad_bias)[fours]) const {
+    for (int r = 0; r < count; ++r) {
+      for (int i = 0; i < fours; ++i) {
+        for (int k = 0; k < 4; ++k) {
+          grad_weight[i][k] += grad_output[r][i][k] * normalized[r][i][k];
+          grad_bias[i][k] += grad_output[r][i][k];
+        }
+      }
+    }
+  }
+
+  /// Of row r: [2 r] the sum of g, and [2 r + 1] that of g * normalized, with g = grad_output * weight.
+  __device__ Sums<2 * count> sums(const Four (&weight)[fours]) const {
+    Sums<2 * count> sums{};
+    for (int r = 0; r < count; ++r) {
+      for (int i = 0; i < fours; ++i) {
+        for (int k = 0; k < 4; ++k) {
+          const float g = grad_output[r][i][k] * weight[i][k];
+          sums[2 * r] += static_cast<double>(g);
+          sums[2 * r + 1] += static_cast<double>(g * normalized[r][i][k]);
+        }
+      }
+    }
+    return block_sum(sums);
+  }
+
+  /// grad_sum = rstd * (g - mean(g) - normalized * mean(g * normalized)) of row r.
+  __device__ void grad_sum(int r, const Four (&weight)[fours], float rstd, float mean_g,
+                           float mean_g_normalized, Four (&result)[fours]) const {
+    for (int i = 0; i < fours; ++i) {
+      for (int k = 0; k < 4; ++k) {
+        const float g = grad_output[r][i][k] * weight[i][k];
+        result[i][k] = rstd * (g - mean_g - normalized[r][i][k] * mean_g_normalized);
+      }
+    }
+  }
+};
+
+/// Writes the gradients of input and residual for one row.
+template <int fours, typename T, typename Access>
+__device__ inline void store_gradients(const LayerNormBackwardArguments<T>& args, const Access& access,
+                                       int64_t row, Four (&grad_sum)[fours]) {
+  const int64_t at = row * args.hidden_size;
+  if (args.grad_residual != nullptr) store_own(access, args.grad_residual + at, args.hidden_size, grad_sum);
+  if (args.grad_input == nullptr) return;
+  if (args.mask.active()) drop_own(args.mask, row, grad_sum);
+  store_own(access, args.grad_input + at, args.hidden_size, grad_sum);
+}
+
+template <int fours, typename T, typename Access>
+__device__ inline void backward_of_rows(const LayerNormBackwardArguments<T>& args, const Access& access,
+                                        const BackwardRows<fours>& rows, const Four (&weight)[fours],
+                                        int64_t first, int64_t end) {
+  const auto sums = rows.sums(weight);
+  for (int r = 0; r < rows.count; ++r) {
+    if (first + r >= end) return;
+    const auto mean_g = static_cast<float>(sums[2 * r] * args.inverse_size);
+    const auto mean_g_normalized = static_cast<float>(sums[2 * r + 1] * args.inverse_size);
+    Four grad_sum[fours];
+    rows.grad_sum(r, weight, args.rstd[first + r], mean_g, mean_g_normalized, grad_sum);
+    store_gradients(args, access, first + r, grad_sum);
+  }
+}
+
+/// All gradients in one pass over the rows of a block, whose column sums stay in registers.
+template <int fours, typename T, typename Access>
+__global__ void __launch_bounds__(max_layer_norm_threads)
+    layer_norm_backward_kernel(LayerNormBackwardArguments<T> args, Access access) {
+  const int64_t begin = blockIdx.x * backward_rows;
+  const int64_t end = begin + backward_rows < args.num_rows ? begin + backward_rows : args.num_rows;
+  Four weight[fours], grad_weight[fours] = {}, grad_bias[fours] = {};
+  load_own(access, args.weight, args.hidden_size, weight);
+  for (int64_t first = begin; first < end; first += rows_at_once<fours>) {
+    BackwardRows<fours> rows;
+    rows.load(args, access, first, end);
+    rows.add_to(grad_weight, grad_bias);
+    if (args.needs_grad_sum()) backward_of_rows(args, access, rows, weight, first, end);
+  }
+  const int64_t at = blockIdx.x * args.partial_ld;
+  if (args.partial_weight != nullptr) {
+    store_own(access, args.partial_weight + at, args.hidden_size, grad_weight);
+  }
+  if (args.partial_bias != nullptr) store_own(access, args.partial_bias + at, args.hidden_size, grad_bias);
+}
+
+/// Partial sums of the gradients that are wanted, side by side: [pieces, (1 or 2) * hidden_size].
+struct PartialGradients {
+  float *grad_weight, *grad_bias;  // the results; either may be null
+  int64_t hidden_size;
+
+  int64_t weight_columns() const { return grad_weight == nullptr ? 0 : hidden_size; }
+  int64_t columns() const { return weight_columns() + (grad_bias == nullptr ? 0 : hidden_size); }
+  float* weight_of(const Tensor& partial) const { return grad_weight == nullptr ? nullptr : floats(partial); }
+  float* bias_of(const Tensor& partial) const {
+    return grad_bias == nullptr ? nullptr : floats(partial) + weight_columns();
+  }
+};
+
+template <typename Launcher>
+void sum_partial_gradients(const Launcher& launch, const PartialGradients& gradients, const Tensor& partial) {
+  float *grad_weight = gradients.grad_weight, *grad_bias = gradients.grad_bias;
+  const int64_t weight_columns = gradients.weight_columns();
+  sum_partial_rows(launch, partial, [=] __device__(int64_t j, float sum) {
+    (j < weight_columns ? grad_weight[j] : grad_bias[j - weight_columns]) = sum;
+  });
+}
+
+template <typename T, typename Launcher>
+void layer_norm_backward_of(const Launcher& launch, const Backend::LayerNormBackward& args) {
+  const int64_t hidden_size = args.weight.numel(), num_rows = args.grad_output.numel() / hidden_size;
+  const PartialGradients gradients{floats(args.grad_weight), floats(args.grad_bias), hidden_size};
+  const int64_t pieces = divide_up(num_rows, backward_rows);
+  const Tensor partial = Tensor::empty({pieces, gradients.columns()}, DType::float32, launch.device);
+  const LayerNormBackwardArguments<T> arguments{.grad_output = args.grad_output.data<T>(),
+                                                .normalized = args.normalized.data<T>(),
+                                                .rstd = floats(args.rstd),
+                                                .weight = floats(args.weight),
+                                                .mask = dropout_arguments(args.mask),
+                                                .grad_input = elements<T>(args.grad_input),
+                                                .grad_residual = elements<T>(args.grad_residual),
+                                                .partial_weight = gradients.weight_of(partial),
+                                                .partial_bias = gradients.bias_of(partial),
+                                                .num_rows = num_rows,
+                                                .partial_ld = gradients.columns(),
+                                                .hidden_size = static_cast<int>(hidden_size),
+                                                .inverse_size = 1 / static_cast<double>(hidden_size)};
+  const FourAccess access =
+      four_access(hidden_size, arguments.grad_output, arguments.normalized, arguments.weight,
+                  arguments.grad_input, arguments.grad_residual, floats(partial));
+  with_own_fours(access, hidden_size, [&]<typename Fours, typename Access>(Fours, Access kind, int threads) {
+    launch(layer_norm_backward_kernel<Fours::value, T, Access>, Grid{.blocks = pieces, .threads = threads},
+           arguments, kind);
+  });
+  sum_partial_gradients(launch, gradients, partial);
 }
 
 template <typename Launcher>
 void layer_norm_backward(const Launcher& launch, const Backend::LayerNormBackward& args) {
-  const int64_t hidden_size = args.weight.numel(), num_rows = args.grad_output.numel() / hidden_size;
-  const float *grad_output = floats(args.grad_output), *normalized = floats(args.normalized);
-  // The column sums come first: the other gradients may be written over grad_output.
-  if (args.grad_weight != nullptr) {
-    sum_columns(
-        launch, num_rows, hidden_size,
-        [=] __device__(int64_t i, int64_t j) -> float {
-          return grad_output[i * hidden_size + j] * normalized[i * hidden_size + j];
-        },
-        floats(args.grad_weight));
-  }
-  if (args.grad_bias != nullptr) {
-    sum_columns(
-        launch, num_rows, hidden_size,
-        [=] __device__(int64_t i, int64_t j) -> float { return grad_output[i * hidden_size + j]; },
-        floats(args.grad_bias));
-  }
-  if (args.grad_input == nullptr && args.grad_residual == nullptr) return;
-  const LayerNormBackwardArguments arguments{.grad_output = grad_output,
-                                             .normalized = normalized,
-                                             .rstd = floats(args.rstd),
-                                             .weight = floats(args.weight),
-                                             .mask = dropout_arguments(args.mask),
-                                             .grad_input = floats(args.grad_input),
-                                             .grad_residual = floats(args.grad_residual),
-                                             .hidden_size = hidden_size};
-  launch(layer_norm_backward_kernel, one_block_for_each(num_rows), arguments);
+  with_activation_type(args.grad_output.dtype(),
+                       [&]<typename T>(T) { layer_norm_backward_of<T>(launch, args); });
 }
 
 }  // namespace NORMTUNE_TARGET

@@ -109,46 +109,80 @@ void squared_norms(const Launcher& launch, const std::vector<Backend::NormInput>
 /// Rows whose sum makes one partial result of a sum over rows.
 constexpr int64_t rows_per_piece = 32;
 
-/// partial[piece, j] = sum of value(i, j) over the rows i of a piece; a thread has a column.
-template <typename Value>
-__global__ void piece_column_sums_kernel(int64_t rows, int64_t columns, Value value, float* partial) {
+/// Columns of a block whose warps share the terms of each column, one column for each lane.
+constexpr int sum_columns = warp_size, sum_warps = max_warps;
+
+/// finish(j, sum of term(i, j) over i in [0, count)) for each column j. Warp w of a block adds up the terms
+/// w, w + 32, w + 64, ...; then the sums of the warps are added in their order.
+template <typename Term, typename Finish>
+__global__ void __launch_bounds__(sum_warps* warp_size)
+    column_terms_kernel(int64_t count, int64_t columns, Term term, Finish finish) {
+  __shared__ double warp_sums[sum_warps][sum_columns];
+  const int warp = threadIdx.x / warp_size, lane = threadIdx.x % warp_size;
+  const int64_t j = static_cast<int64_t>(blockIdx.x) * sum_columns + lane;
+  double sum = 0;
+  if (j < columns) {
+    for (int64_t i = warp; i < count; i += sum_warps) sum += term(i, j);
+  }
+  warp_sums[warp][lane] = sum;
+  __syncthreads();
+  if (warp > 0 || j >= columns) return;
+  double total = 0;
+  for (int w = 0; w < sum_warps; ++w) total += warp_sums[w][lane];
+  finish(j, static_cast<float>(total));
+}
+
+template <typename Launcher, typename Term, typename Finish>
+void sum_column_terms(const Launcher& launch, int64_t count, int64_t columns, const Term& term,
+                      const Finish& finish) {
+  const Grid grid{.blocks = divide_up(columns, sum_columns), .threads = sum_warps * warp_size};
+  launch(column_terms_kernel<Term, Finish>, grid, count, columns, term, finish);
+}
+
+/// finish(j, sum of partial[i, j] over i) for each column j of [rows, columns].
+template <typename Launcher, typename Finish>
+void sum_partial_rows(const Launcher& launch, const Tensor& partial, const Finish& finish) {
+  const float* elements = floats(partial);
+  const int64_t columns = partial.size(1);
+  sum_column_terms(
+      launch, partial.size(0), columns,
+      [=] __device__(int64_t i, int64_t j) -> double {
+        return static_cast<double>(elements[i * columns + j]);
+      },
+      finish);
+}
+
+/// partial[piece, j] = sum of input[i, j] over the rows i of a piece; a thread has four columns.
+template <typename T, typename Access>
+__global__ void piece_column_sums_kernel(const T* input, int64_t rows, int64_t columns, int64_t ld,
+                                         Access access, float* partial) {
   const int64_t begin = blockIdx.x * rows_per_piece;
   const int64_t end = begin + rows_per_piece < rows ? begin + rows_per_piece : rows;
-  const int64_t j = static_cast<int64_t>(blockIdx.y) * blockDim.x + threadIdx.x;
-  if (j >= columns) return;
-  float sum = 0;
-  for (int64_t i = begin; i < end; ++i) sum += value(i, j);
-  partial[blockIdx.x * columns + j] = sum;
-}
-
-/// output[j] = sum of partial[i, j] over i, in the order of i.
-template <typename Launcher>
-void sum_partial_rows(const Launcher& launch, const float* partial, int64_t rows, int64_t columns,
-                      float* output) {
-  for_each_element(launch, columns, [=] __device__(int64_t j) {
-    double sum = 0;
-    for (int64_t i = 0; i < rows; ++i) sum += static_cast<double>(partial[i * columns + j]);
-    output[j] = static_cast<float>(sum);
-  });
-}
-
-/// output[j] = sum of value(i, j) over the rows i.
-template <typename Launcher, typename Value>
-void sum_columns(const Launcher& launch, int64_t rows, int64_t columns, const Value& value, float* output) {
-  const int64_t pieces = divide_up(rows, rows_per_piece);
-  const Tensor partial = Tensor::empty({pieces, columns}, DType::float32, launch.device);
-  const Grid grid{.blocks = pieces, .blocks_y = divide_up(columns, row_threads), .threads = row_threads};
-  launch(piece_column_sums_kernel<Value>, grid, rows, columns, value, partial.data<float>());
-  sum_partial_rows(launch, partial.data<float>(), pieces, columns, output);
+  const int64_t first = 4 * (static_cast<int64_t>(blockIdx.y) * blockDim.x + threadIdx.x);
+  const int64_t left = columns - first;
+  if (left <= 0) return;
+  Four sums{};
+  for (int64_t i = begin; i < end; ++i) {
+    const Four row = access.load(input + i * ld + first, left);
+    for (int k = 0; k < 4; ++k) sums[k] += row[k];
+  }
+  access.store(partial + blockIdx.x * columns + first, sums, left);
 }
 
 template <typename Launcher>
 void column_sums(const Launcher& launch, const Backend::ColumnSums& args) {
-  const float* input = floats(args.input);
-  const int64_t ld = args.input.ld;
-  sum_columns(
-      launch, args.input.rows, args.input.cols,
-      [=] __device__(int64_t i, int64_t j) -> float { return input[i * ld + j]; }, floats(args.output));
+  const int64_t rows = args.input.rows, columns = args.input.cols, ld = args.input.ld;
+  const int64_t pieces = divide_up(rows, rows_per_piece);
+  const Tensor partial = Tensor::empty({pieces, columns}, DType::float32, launch.device);
+  const Grid grid{.blocks = pieces, .blocks_y = divide_up(columns, 4 * row_threads), .threads = row_threads};
+  with_activation_type(args.input.dtype, [&]<typename T>(T) {
+    const T* input = args.input.as<T>();
+    with_access(four_access(ld, input, floats(partial)), columns, [&]<typename Access>(Access access) {
+      launch(piece_column_sums_kernel<T, Access>, grid, input, rows, columns, ld, access, floats(partial));
+    });
+  });
+  float* output = floats(args.output);
+  sum_partial_rows(launch, partial, [=] __device__(int64_t j, float sum) { output[j] = sum; });
 }
 
 }  // namespace NORMTUNE_TARGET

@@ -15,25 +15,32 @@ inline Examples examples_of(const Tensor& cu_seqlens) {
   return {cu_seqlens.data<int32_t>(), cu_seqlens.numel() - 1};
 }
 
-/// A thread has a column.
-template <typename Launcher>
-void squared_column_sums(const Launcher& launch, const Backend::SquaredColumnSums& args) {
-  const float *input = floats(args.input), *factor = floats(args.factor);
+/// A term is the square of one example's sum, which a thread takes.
+template <typename T, typename Launcher>
+void squared_column_sums_of(const Launcher& launch, const Backend::SquaredColumnSums& args) {
+  const T *input = args.input.as<T>(), *factor = elements<T>(args.factor);
   const int64_t columns = args.input.cols, ld = args.input.ld;
   const Examples examples = examples_of(args.cu_seqlens);
   float* output = floats(args.output);
-  for_each_element(launch, columns, [=] __device__(int64_t j) {
-    double squares = 0;
-    for (int64_t e = 0; e < examples.batch; ++e) {
-      double sum = 0;
-      for (int64_t i = examples.cu_seqlens[e]; i < examples.cu_seqlens[e + 1]; ++i) {
-        const auto value = static_cast<double>(input[i * ld + j]);
-        sum += factor == nullptr ? value : value * static_cast<double>(factor[i * columns + j]);
-      }
-      squares += sum * sum;
-    }
-    output[j] = static_cast<float>(squares);
-  });
+  sum_column_terms(
+      launch, examples.batch, columns,
+      [=] __device__(int64_t e, int64_t j) -> double {
+        double sum = 0;
+        for (int64_t i = examples.cu_seqlens[e]; i < examples.cu_seqlens[e + 1]; ++i) {
+          const auto value = static_cast<double>(static_cast<float>(input[i * ld + j]));
+          const auto factor_value =
+              factor == nullptr ? 1.0 : static_cast<double>(static_cast<float>(factor[i * columns + j]));
+          sum += value * factor_value;
+        }
+        return sum * sum;
+      },
+      [=] __device__(int64_t j, float sum) { output[j] = sum; });
+}
+
+template <typename Launcher>
+void squared_column_sums(const Launcher& launch, const Backend::SquaredColumnSums& args) {
+  with_activation_type(args.input.dtype,
+                       [&]<typename T>(T) { squared_column_sums_of<T>(launch, args); });
 }
 
 template <typename T>

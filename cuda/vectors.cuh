@@ -100,6 +100,19 @@ struct FourAccess {
   }
 };
 
+/// The same where all fours are aligned and whole: known when a kernel is compiled, it can have many reads on
+/// their way at a time.
+struct WholeFourAccess {
+  template <typename T>
+  __device__ Four load(const T* from, int64_t /*count*/) const {
+    return load_four(from);
+  }
+  template <typename T>
+  __device__ void store(T* to, const Four& four, int64_t /*count*/) const {
+    store_four(to, four);
+  }
+};
+
 /// For rows that begin at these addresses and lie `row_distance` elements apart (0: a single row). An address
 /// may be null.
 template <typename... T>
@@ -110,6 +123,13 @@ FourAccess four_access(int64_t row_distance, const T*... addresses) {
   FourAccess access{};
   access.is_aligned = row_distance % 4 == 0 && (is_aligned(addresses) && ...);
   return access;
+}
+
+/// Calls body with the access to such rows of so many columns: in whole fours, or element by element.
+template <typename Body>
+void with_access(FourAccess access, int64_t columns, const Body& body) {
+  if (access.is_aligned && columns % 4 == 0) return body(WholeFourAccess{});
+  body(FourAccess{});
 }
 
 }  // namespace NORMTUNE_TARGET

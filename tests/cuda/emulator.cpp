@@ -109,7 +109,7 @@ void make_fibers(size_t count) {
   while (fibers.size() < count) {
     fibers.push_back(std::make_unique<Fiber>());
     Fiber& fiber = *fibers.back();
-    fiber.stack = std::make_unique<std::byte[]>(stack_bytes);
+    fiber.stack = std::make_unique_for_overwrite<std::byte[]>(stack_bytes);
     begin_fiber(&fiber.context.context, fiber.stack.get());
   }
 }

@@ -64,6 +64,7 @@ struct Launcher {
 #define __device__
 #define __host__
 #define __grid_constant__
+#define __launch_bounds__(threads)
 #define __shared__ static  // blocks run one after another, and all fibers of one see the same variable
 #define threadIdx normtune::emulator::thread_index
 #define blockIdx normtune::emulator::block_index

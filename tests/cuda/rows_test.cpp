@@ -1,3 +1,5 @@
+#include <array>
+
 #include "tests/cuda/device_testing.h"
 
 using namespace normtune;
@@ -32,6 +34,23 @@ Tensor random_example_ids(CaseRandom& random, int64_t rows) {
   return Tensor::from_values({rows}, ids);
 }
 
+/// Rows of any width, half of them of whole fours of channels; now and then wider than a block's first
+/// layouts.
+int64_t random_hidden_size(CaseRandom& random) {
+  if (random.integer(0, 11) == 0) return std::array{1030, 1540, 2052, 4100, 8192}[random.integer(0, 4)];
+  return random.coin() ? 4 * random.size(200) : random.size(800);
+}
+
+/// A tensor that begins at any element of a longer one.
+struct SliceOfRows {
+  int64_t offset, rows, columns;
+
+  SliceOfRows(CaseRandom& random, int64_t num_rows, int64_t num_columns)
+      : offset(random.coin() ? 0 : random.integer(1, 4)), rows(num_rows), columns(num_columns) {}
+  int64_t size() const { return offset + rows * columns; }
+  Tensor of(const Tensor& longer) const { return longer.slice(offset, size()).reshape({rows, columns}); }
+};
+
 }  // namespace
 
 BOOST_AUTO_TEST_CASE(sums) {
@@ -45,6 +64,22 @@ BOOST_AUTO_TEST_CASE(sums) {
       backend.sum(in[0], all);
       backend.column_sums({.input = MatrixRef(in[0]).columns(begin, width), .output = columns});
       return std::vector<Tensor>{all, columns, squared_norms({{in[0]}, {in[0], &in[1]}})};
+    });
+  });
+}
+
+/// Columns of a wider matrix, of which half the cases read whole fours; several pieces of rows, or none.
+BOOST_AUTO_TEST_CASE(column_sums) {
+  for_generated_cases("column sums", 120, [](CaseRandom& random, const CheckCase& check) {
+    const int64_t rows = random.integer(0, 200), unit = random.coin() ? 4 : 1;
+    const int64_t begin = unit * random.integer(0, 3), columns = unit * random.size(600 / unit),
+                  width = begin + columns + unit * random.integer(0, 3);
+    const DType dtype = random.activation_dtype();
+    check({random.floats({rows, width}, 2, 0.5).to(dtype)}, [=](Inputs in) {
+      const Tensor sums = vector_on(in[0], columns);
+      in[0].backend().column_sums(
+          {.input = MatrixRef(in[0]).columns(begin, begin + columns), .output = sums});
+      return std::vector<Tensor>{sums};
     });
   });
 }
@@ -88,21 +123,33 @@ BOOST_AUTO_TEST_CASE(softmax) {
   });
 }
 
+/// Also rows whose values differ little, or are so large that their squares have no place in a float.
 BOOST_AUTO_TEST_CASE(layer_norm_forward) {
-  for_generated_cases("layer_norm_forward", 250, [](CaseRandom& random, const CheckCase& check) {
-    const int64_t rows = random.size(8), hidden_size = random.size(600);
-    const bool has_residual = random.coin(), keeps = random.coin();
-    const double probability = random.coin() ? 0.1 : 0, offset = random.integer(0, 3) == 0 ? 1e4 : 0;
+  struct Values {
+    double scale, offset;
+  };
+  constexpr std::array<Values, 7> of_rows{
+      {{2, 0}, {2, 0}, {2, 0}, {2, 0}, {2, 1e4}, {1e29, 1e30}, {1e-31, -3e-30}}};
+  for_generated_cases("layer_norm_forward", 300, [&](CaseRandom& random, const CheckCase& check) {
+    const int64_t hidden_size = random_hidden_size(random),
+                  rows = random.integer(0, 15) == 0 ? 0 : random.size(hidden_size > 800 ? 3 : 8);
+    const SliceOfRows slice(random, rows, hidden_size);
+    const bool has_residual = random.coin(), keeps = random.coin(), in_place = random.coin();
+    const double probability = random.coin() ? 0.1 : 0;
+    const auto [scale, offset] = of_rows[static_cast<size_t>(random.integer(0, 6))];
+    const DType dtype = random.activation_dtype();
     const PhiloxKey key = dropout_key(random.bits(), 1, 2);
-    check({random.floats({rows, hidden_size}, 2, offset), random.floats({rows, hidden_size}),
+    check({random.floats({slice.size()}, scale, offset).to(dtype), random.floats({slice.size()}).to(dtype),
            random.floats({hidden_size}), random.floats({hidden_size}), random_example_ids(random, rows),
            random.int32s(rows, 0, 100)},
           [=](Inputs in) {
-            const Tensor output = Tensor::empty_like(in[0]), normalized = Tensor::empty_like(in[0]);
-            const Tensor rstd = vector_on(in[0], rows);
+            const Tensor input = slice.of(in_place ? in[0].clone() : in[0]), residual = slice.of(in[1]);
+            const Tensor output = in_place ? input : Tensor::empty_like(input),
+                         normalized = Tensor::empty_like(input);
+            const Tensor rstd = vector_on(input, rows);
             const DropoutMask mask{probability, key, in[4], in[5]};
-            in[0].backend().layer_norm_forward({.input = in[0],
-                                                .residual = has_residual ? &in[1] : nullptr,
+            input.backend().layer_norm_forward({.input = input,
+                                                .residual = has_residual ? &residual : nullptr,
                                                 .mask = mask,
                                                 .weight = in[2],
                                                 .bias = in[3],
@@ -110,31 +157,36 @@ BOOST_AUTO_TEST_CASE(layer_norm_forward) {
                                                 .output = output,
                                                 .normalized = keeps ? &normalized : nullptr,
                                                 .rstd = keeps ? &rstd : nullptr});
-            return keeps ? std::vector<Tensor>{output, normalized} : std::vector<Tensor>{output};
+            return keeps ? std::vector<Tensor>{output, normalized, rstd} : std::vector<Tensor>{output};
           });
   });
 }
 
+/// Column sums have no rows, a part of a piece, or several pieces.
 BOOST_AUTO_TEST_CASE(layer_norm_backward) {
-  for_generated_cases("layer_norm_backward", 250, [](CaseRandom& random, const CheckCase& check) {
-    const int64_t rows = random.integer(0, 5) == 0 ? random.integer(30, 70) : random.size(8);
-    const int64_t hidden_size = random.size(rows > 8 ? 40 : 600);
+  for_generated_cases("layer_norm_backward", 300, [](CaseRandom& random, const CheckCase& check) {
+    const bool many_rows = random.integer(0, 4) == 0;
+    const int64_t hidden_size = many_rows ? random.size(130) : random_hidden_size(random),
+                  rows = many_rows ? random.integer(0, 100) : random.size(hidden_size > 800 ? 3 : 8);
+    const SliceOfRows slice(random, rows, hidden_size);
     const bool wants_input = random.coin(), wants_residual = random.coin(), wants_weight = random.coin(),
                wants_bias = random.coin(), in_place = random.coin();
     const double probability = random.coin() ? 0.1 : 0;
+    const DType dtype = random.activation_dtype();
     const PhiloxKey key = dropout_key(random.bits(), 1, 2);
-    check({random.floats({rows, hidden_size}), random.floats({rows, hidden_size}),
+    check({random.floats({slice.size()}).to(dtype), random.floats({slice.size()}).to(dtype),
            random.floats({rows}, 0.5, 1), random.floats({hidden_size}), random_example_ids(random, rows),
            random.int32s(rows, 0, 100)},
           [=](Inputs in) {
-            const Tensor grad_output = in[0].clone();
-            const Tensor grad_input = in_place ? grad_output : Tensor::empty_like(in[0]);
-            const Tensor grad_residual = Tensor::empty_like(in[0]);
+            const Tensor grad_output = slice.of(in[0].clone()), normalized = slice.of(in[1]);
+            const Tensor elsewhere = Tensor::empty_like(grad_output), also = Tensor::empty_like(grad_output);
+            const Tensor grad_input = in_place && wants_input ? grad_output : elsewhere,
+                         grad_residual = in_place && !wants_input ? grad_output : also;
             const Tensor grad_weight = vector_on(in[0], hidden_size),
                          grad_bias = vector_on(in[0], hidden_size);
             const DropoutMask mask{probability, key, in[4], in[5]};
             in[0].backend().layer_norm_backward({.grad_output = grad_output,
-                                                 .normalized = in[1],
+                                                 .normalized = normalized,
                                                  .rstd = in[2],
                                                  .weight = in[3],
                                                  .mask = mask,
@@ -175,36 +227,36 @@ BOOST_AUTO_TEST_CASE(gather_and_scatter) {
 
 BOOST_AUTO_TEST_CASE(squared_gradients) {
   for_generated_cases("squared gradients", 200, [](CaseRandom& random, const CheckCase& check) {
-    const int64_t batch = random.integer(1, 6), table_rows = random.integer(1, 30);
-    const Tensor cu_seqlens = random.cu_seqlens(batch, random.integer(0, 1), random.coin() ? 1 : 20);
+    const bool many = random.integer(0, 5) == 0;
+    const int64_t batch = many ? random.integer(30, 70) : random.integer(1, 6),
+                  table_rows = random.integer(1, 30);
+    const Tensor cu_seqlens = random.cu_seqlens(batch, random.integer(0, 1), many || random.coin() ? 1 : 20);
     const int64_t rows = cu_seqlens.to_vector<int32_t>().back(), m = random.size(50), n = random.size(50);
     const int64_t begin = random.integer(0, m - 1), skip_index = random.coin() ? 0 : -1;
     const bool with_factor = random.coin();
     const DType dtype = random.activation_dtype();
     if (rows == 0) return;
-    check(
-        {random.floats({rows, m}), random.floats({rows, n}), random.floats({rows, m - begin}), cu_seqlens,
-         random.int32s(rows, 0, table_rows - 1)},
-        [=](Inputs in) {
-          const MatrixRef a = MatrixRef(in[0]).columns(begin, m);
-          const Tensor of_bias = vector_on(in[0], m - begin);
-          const Tensor of_weight = Tensor::empty({m - begin, n}, DType::float32, in[0].device());
-          const Tensor of_table = Tensor::empty({table_rows, n}, DType::float32, in[0].device());
-          Backend& backend = in[0].backend();
-          backend.squared_column_sums(
-              {.input = a, .factor = with_factor ? &in[2] : nullptr, .cu_seqlens = in[3], .output = of_bias});
-          const Tensor first = in[0].to(dtype), second = in[1].to(dtype);
-          backend.squared_products({.a = MatrixRef(first).columns(begin, m),
-                                    .b = second,
-                                    .cu_seqlens = in[3],
-                                    .output = of_weight});
-          backend.squared_scatter_add_rows({.grad_output = in[1],
-                                            .index = in[4],
-                                            .cu_seqlens = in[3],
-                                            .grad_input = of_table,
-                                            .skip_index = skip_index});
-          return std::vector<Tensor>{of_bias, of_weight, of_table};
-        });
+    check({random.floats({rows, m}), random.floats({rows, n}), random.floats({rows, m - begin}), cu_seqlens,
+           random.int32s(rows, 0, table_rows - 1)},
+          [=](Inputs in) {
+            const Tensor of_bias = vector_on(in[0], m - begin);
+            const Tensor of_weight = Tensor::empty({m - begin, n}, DType::float32, in[0].device());
+            const Tensor of_table = Tensor::empty({table_rows, n}, DType::float32, in[0].device());
+            Backend& backend = in[0].backend();
+            const Tensor first = in[0].to(dtype), second = in[1].to(dtype), factor = in[2].to(dtype);
+            const MatrixRef a = MatrixRef(first).columns(begin, m);
+            backend.squared_column_sums({.input = a,
+                                         .factor = with_factor ? &factor : nullptr,
+                                         .cu_seqlens = in[3],
+                                         .output = of_bias});
+            backend.squared_products({.a = a, .b = second, .cu_seqlens = in[3], .output = of_weight});
+            backend.squared_scatter_add_rows({.grad_output = in[1],
+                                              .index = in[4],
+                                              .cu_seqlens = in[3],
+                                              .grad_input = of_table,
+                                              .skip_index = skip_index});
+            return std::vector<Tensor>{of_bias, of_weight, of_table};
+          });
   });
 }
 
