@@ -4,7 +4,9 @@
 
 #include "cuda/kernel_backend.cuh"
 #include "cuda/matrix_products.h"
+#include "cuda/pinned_blocks.h"
 #include "cuda/runtime.h"
+#include "cuda/staging_ring.h"
 #include "cuda/stream_allocator.h"
 
 namespace normtune::cuda {
@@ -77,19 +79,26 @@ class CudaBackend final : private Foundation, public KernelBackend<StreamLaunche
   explicit CudaBackend(int device_index)
       : Foundation(device_index),
         KernelBackend({.device = stream_.device(), .stream = &stream_}),
+        staging_(PinnedBlocks(stream_)),
         products_(stream_, allocator_) {}
 
   std::string name() const override { return "cuda"; }
   Allocator& allocator() override { return allocator_; }
-  void synchronize() override { stream_.synchronize(); }
+  void synchronize() override {
+    const uint64_t num_sent = staging_.num_sent();
+    stream_.synchronize();
+    staging_.note_done(num_sent);
+  }
 
   void copy_from_host(void* device_destination, const void* host_source, size_t bytes) override {
+    constexpr size_t most_staged = size_t{1} << 20;
+    if (bytes <= most_staged) return staging_.copy(device_destination, host_source, bytes);
     copy_bytes(device_destination, host_source, bytes, cudaMemcpyHostToDevice);
-    stream_.synchronize();  // the caller may free or change the source
+    synchronize();  // the caller may free or change the source
   }
   void copy_to_host(void* host_destination, const void* device_source, size_t bytes) override {
     copy_bytes(host_destination, device_source, bytes, cudaMemcpyDeviceToHost);
-    stream_.synchronize();
+    synchronize();
   }
   void copy(void* destination, const void* source, size_t bytes) override {
     copy_bytes(destination, source, bytes, cudaMemcpyDeviceToDevice);
@@ -167,6 +176,7 @@ class CudaBackend final : private Foundation, public KernelBackend<StreamLaunche
     return best;
   }
 
+  StagingRing<PinnedBlocks> staging_;
   MatrixProducts products_;
 };
 
