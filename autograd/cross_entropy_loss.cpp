@@ -13,7 +13,7 @@ class CrossEntropyLossBackward : public Node {
   std::vector<Tensor*> saved_tensors() override { return {&grad_logits}; }
 
   std::vector<Tensor> backward(Tensor grad_output) override {
-    grad_logits.backend().scale(grad_logits, grad_output.item(), grad_logits);
+    grad_logits.backend().scale_by(grad_logits, grad_output, grad_logits);
     return {grad_logits};
   }
 

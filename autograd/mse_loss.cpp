@@ -13,7 +13,7 @@ class MseLossBackward : public Node {
   std::vector<Tensor*> saved_tensors() override { return {&grad_predictions}; }
 
   std::vector<Tensor> backward(Tensor grad_output) override {
-    grad_predictions.backend().scale(grad_predictions, grad_output.item(), grad_predictions);
+    grad_predictions.backend().scale_by(grad_predictions, grad_output, grad_predictions);
     return {grad_predictions};
   }
 

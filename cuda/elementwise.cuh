@@ -65,6 +65,11 @@ struct Scaled {
   __device__ float operator()(float value) const { return factor * value; }
 };
 
+struct ScaledBy {
+  const float* factor;
+  __device__ float operator()(float value) const { return *factor * value; }
+};
+
 struct Unchanged {
   __device__ float operator()(float value) const { return value; }
 };
@@ -98,6 +103,11 @@ void scale(const Launcher& launch, const Tensor& input, double factor, const Ten
   with_activation_type(output.dtype(), [&]<typename T>(T) {
     map(launch, Scaled{static_cast<float>(factor)}, output.numel(), output.data<T>(), input.data<T>());
   });
+}
+
+template <typename Launcher>
+void scale_by(const Launcher& launch, const Tensor& input, const Tensor& factor, const Tensor& output) {
+  map(launch, ScaledBy{floats(factor)}, output.numel(), floats(output), floats(input));
 }
 
 template <typename Launcher>

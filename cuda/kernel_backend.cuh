@@ -45,6 +45,9 @@ class KernelBackend : public Backend {
   void scale(const Tensor& input, double factor, const Tensor& output) override {
     cuda::scale(launch_, input, factor, output);
   }
+  void scale_by(const Tensor& input, const Tensor& factor, const Tensor& output) override {
+    cuda::scale_by(launch_, input, factor, output);
+  }
   void add_scaled(const Tensor& input, double factor, const MatrixRef& output) override {
     cuda::add_scaled(launch_, input, factor, output);
   }
@@ -112,13 +115,8 @@ class KernelBackend : public Backend {
 
   void adamw_step(const AdamWStep& args) override { cuda::adamw_step(launch_, args); }
   void sgd_step(const SgdStep& args) override { cuda::sgd_step(launch_, args); }
-  std::vector<double> squared_norms(const std::vector<NormInput>& inputs) override {
-    const Tensor on_device =
-        Tensor::empty({static_cast<int64_t>(inputs.size())}, DType::float64, launch_.device);
-    cuda::squared_norms(launch_, inputs, on_device);
-    std::vector<double> norms(inputs.size());
-    copy_to_host(norms.data(), on_device.raw_data(), on_device.nbytes());
-    return norms;
+  void squared_norms(const std::vector<NormInput>& inputs, const Tensor& output) override {
+    cuda::squared_norms(launch_, inputs, output);
   }
 
  protected:

@@ -57,17 +57,27 @@ std::string first_nonfinite_parameter(const Bert& model) {
        optimizer.first_nonfinite_gradient(), name_examples(examples), numeric_advice);
 }
 
-/// Adds the gradient of the batch's share in the loss to the gradients, and the share to `result`.
-void accumulate_gradient(Bert& model, const TrainingObjective& objective, const UpdateExamples& update,
-                         std::span<const int64_t> batch, const ForwardContext& context,
-                         UpdateResult& result) {
+std::vector<std::span<const int64_t>> cut_into_batches(std::span<const int64_t> examples,
+                                                       int64_t batch_size) {
+  std::vector<std::span<const int64_t>> batches;
+  while (!examples.empty()) {
+    const size_t count = std::min(static_cast<size_t>(batch_size), examples.size());
+    batches.push_back(examples.first(count));
+    examples = examples.subspan(count);
+  }
+  return batches;
+}
+
+/// Adds the gradient of the batch's share in the loss to the gradients, and its work to `result`. Returns the
+/// share, which the device may still have to compute.
+Tensor accumulate_gradient(Bert& model, const TrainingObjective& objective, const UpdateExamples& update,
+                           std::span<const int64_t> batch, const ForwardContext& context,
+                           UpdateResult& result) {
   const BatchLoss share = objective.loss(model, update, batch, context);
-  const double value = share.loss.tensor().item();
-  if (!std::isfinite(value)) fail_at_loss(model, value, batch, update.update);
   share.loss.backward();
-  result.loss += value;
   result.num_tokens += share.num_tokens;
   result.flops += share.flops;
+  return share.loss.tensor();
 }
 
 }  // namespace
@@ -76,16 +86,24 @@ UpdateResult run_update(Bert& model, const TrainingObjective& objective, Optimiz
                         const UpdateExamples& update, double lr, const UpdateSettings& settings) {
   const ForwardContext context{
       .training = true, .dropout_seed = settings.dropout_seed, .step = update.update};
-  const std::span<const int64_t> examples = update.indices;
-  const auto batch_size = static_cast<size_t>(settings.batch_size);
+  const auto batches = cut_into_batches(update.indices, settings.batch_size);
   UpdateResult result;
   optimizer.zero_grad();
-  for (size_t begin = 0; begin < examples.size(); begin += batch_size) {
-    const auto batch = examples.subspan(begin, std::min(batch_size, examples.size() - begin));
-    accumulate_gradient(model, objective, update, batch, context, result);
+  std::vector<Tensor> to_read;  // the share of each batch in the loss, and the squares of the gradient's norm
+  for (const std::span<const int64_t> batch : batches) {
+    to_read.push_back(accumulate_gradient(model, objective, update, batch, context, result));
   }
-  result.gradient_norm = optimizer.gradient_norm();
-  if (!std::isfinite(result.gradient_norm)) fail_at_gradient(optimizer, examples, update.update);
+  to_read.push_back(optimizer.squared_gradient_norms());
+  // The one place in an update where the host waits for the device. All before and behind it is only
+  // enqueued.
+  const std::vector<Tensor> on_host = copies_on_host(to_read);
+  for (size_t i = 0; i < batches.size(); ++i) {
+    const double share = on_host[i].item();
+    if (!std::isfinite(share)) fail_at_loss(model, share, batches[i], update.update);
+    result.loss += share;
+  }
+  result.gradient_norm = norm_of_parts(on_host.back());
+  if (!std::isfinite(result.gradient_norm)) fail_at_gradient(optimizer, update.indices, update.update);
   const double clip = settings.max_grad_norm > 0
                           ? std::min(1.0, settings.max_grad_norm / (result.gradient_norm + 1e-6))
                           : 1.0;

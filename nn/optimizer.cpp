@@ -31,15 +31,6 @@ std::vector<const TrainableTensor*> with_gradient(const std::vector<TrainableTen
   return found;
 }
 
-std::vector<double> squared_gradient_norms(const std::vector<const TrainableTensor*>& tensors) {
-  if (tensors.empty()) return {};
-  std::vector<Backend::NormInput> gradients;
-  for (const TrainableTensor* trainable : tensors) {
-    gradients.push_back({trainable->variable.grad(), indices_or_null(*trainable)});
-  }
-  return gradients.front().tensor.backend().squared_norms(gradients);
-}
-
 void restore(const std::vector<NamedTensor>& state, const std::string& name, Tensor moment) {
   for (const NamedTensor& saved : state) {
     if (saved.name != name) continue;
@@ -61,6 +52,11 @@ OptimizerKind find_optimizer(std::string_view name) {
   if (name == "adamw_bert") return OptimizerKind::adamw_bert;
   if (name == "sgd") return OptimizerKind::sgd;
   fail(ErrorKind::usage, "unknown optimiser '{}': expected adamw_torch, adamw_hf, adamw_bert or sgd", name);
+}
+
+double norm_of_parts(const Tensor& squared_norms) {
+  const std::vector<double> squares = squared_norms.to_vector<double>();
+  return std::sqrt(std::accumulate(squares.begin(), squares.end(), 0.0));
 }
 
 Optimizer::Optimizer(std::vector<TrainableTensor> tensors, OptimizerSettings settings)
@@ -116,14 +112,20 @@ void Optimizer::step_sgd(double lr, double gradient_scale) {
   step.tensors.front().parameter.backend().sgd_step(step);
 }
 
-double Optimizer::gradient_norm() const {
-  const std::vector<double> squares = squared_gradient_norms(with_gradient(tensors_));
-  return std::sqrt(std::accumulate(squares.begin(), squares.end(), 0.0));
+Tensor Optimizer::squared_gradient_norms() const {
+  std::vector<Backend::NormInput> gradients;
+  for (const TrainableTensor* trainable : with_gradient(tensors_)) {
+    gradients.push_back({trainable->variable.grad(), indices_or_null(*trainable)});
+  }
+  const Device device = gradients.empty() ? Device{} : gradients.front().tensor.device();
+  const Tensor norms = Tensor::empty({static_cast<int64_t>(gradients.size())}, DType::float64, device);
+  norms.backend().squared_norms(gradients, norms);
+  return norms;
 }
 
 std::string Optimizer::first_nonfinite_gradient() const {
   const std::vector<const TrainableTensor*> tensors = with_gradient(tensors_);
-  const std::vector<double> squares = squared_gradient_norms(tensors);
+  const std::vector<double> squares = squared_gradient_norms().to_vector<double>();
   for (size_t i = 0; i < tensors.size(); ++i) {
     if (!std::isfinite(squares[i])) return tensors[i]->name;
   }

@@ -33,6 +33,9 @@ struct OptimizerSettings {
   double weight_decay = 0;
 };
 
+/// The L2 norm of a vector, from the squared norms of its parts.
+double norm_of_parts(const Tensor& squared_norms /* [number of parts] float64 */);
+
 /// AdamW in three published variants, and SGD (formats: section "Training behaviours"). Moments, decay and
 /// the gradient norm exist for trainable elements only.
 class Optimizer {
@@ -42,9 +45,12 @@ class Optimizer {
   /// One update from the gradients of the variables, each multiplied by `gradient_scale` (clipping,
   /// accumulation). A tensor without a gradient is left as it is, moments included.
   void step(double lr, double gradient_scale);
+  /// [number of tensors with a gradient] float64 on the device: of each the sum of squares over its trainable
+  /// elements, in double precision. Whoever reads them waits for the device; this does not.
+  Tensor squared_gradient_norms() const;
   /// L2 norm of the gradient over all trainable elements, in double precision; not finite if an element is
   /// not.
-  double gradient_norm() const;
+  double gradient_norm() const { return norm_of_parts(squared_gradient_norms()); }
   /// The first tensor with a gradient that is not finite at a trainable element; empty if there is none.
   std::string first_nonfinite_gradient() const;
   void zero_grad();

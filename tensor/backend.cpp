@@ -52,6 +52,14 @@ Backend& backend_of(Device device) {
   return cpu;
 }
 
+std::vector<double> Backend::squared_norms(const std::vector<NormInput>& inputs) {
+  if (inputs.empty()) return {};
+  const Tensor norms =
+      Tensor::empty({static_cast<int64_t>(inputs.size())}, DType::float64, inputs.front().tensor.device());
+  squared_norms(inputs, norms);
+  return norms.to_vector<double>();
+}
+
 void set_cuda_backend(int index, Backend& backend) {
   cuda_backends.at(static_cast<size_t>(index)).store(&backend, std::memory_order_release);
 }

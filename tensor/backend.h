@@ -69,7 +69,10 @@ class Backend {
 
   // ---- Data movement
   // --------------------------------------------------------------------------------------------
+  /// The source may be freed or changed afterwards. Small arrays, those of a batch, do not make the host
+  /// wait.
   virtual void copy_from_host(void* device_destination, const void* host_source, size_t bytes) = 0;
+  /// Waits until everything enqueued is done, this copy included.
   virtual void copy_to_host(void* host_destination, const void* device_source, size_t bytes) = 0;
   virtual void copy(void* destination, const void* source, size_t bytes) = 0;  // on this device
   virtual void fill(const Tensor& output, double value) = 0;                   // any dtype
@@ -111,6 +114,8 @@ class Backend {
   virtual void multiply(const Tensor& a, const Tensor& b, const Tensor& output) = 0;
   /// output = factor * input; output may be input. [bf16]
   virtual void scale(const Tensor& input, double factor, const Tensor& output) = 0;
+  /// The same with a factor on the device, which the host need not know. Not [bf16].
+  virtual void scale_by(const Tensor& input, const Tensor& factor /* [] */, const Tensor& output) = 0;
   /// output += factor * input [bf16]
   virtual void add_scaled(const Tensor& input, double factor, const MatrixRef& output) = 0;
   /// output[i, :] = input[i, :] + bias, bias [1, columns]; output may be input. [bf16]
@@ -351,13 +356,16 @@ class Backend {
   };
   virtual void sgd_step(const SgdStep& args) = 0;
 
-  /// The sum of squares of each input in double precision and a fixed order, over `indices` or everywhere.
-  /// Not finite if an element is not finite.
+  /// output[i] = sum of squares of input i in double precision and a fixed order, over `indices` or
+  /// everywhere. Not finite if an element is not finite.
   struct NormInput {
     const Tensor& tensor;
     const Tensor* indices = nullptr;
   };
-  virtual std::vector<double> squared_norms(const std::vector<NormInput>& inputs) = 0;
+  virtual void squared_norms(const std::vector<NormInput>& inputs,
+                             const Tensor& output /* [number of inputs] float64 */) = 0;
+  /// The same on the host, which waits for them.
+  std::vector<double> squared_norms(const std::vector<NormInput>& inputs);
 
   // ---- The device itself ----------------------------------------------------------------------------
   /// Measures what the device can do at best, with the threads in use; takes about a second.

@@ -27,6 +27,7 @@ class CpuBackend final : public Backend {
   void add(const Tensor& a, const Tensor& b, const Tensor& output) override;
   void multiply(const Tensor& a, const Tensor& b, const Tensor& output) override;
   void scale(const Tensor& input, double factor, const Tensor& output) override;
+  void scale_by(const Tensor& input, const Tensor& factor, const Tensor& output) override;
   void add_scaled(const Tensor& input, double factor, const MatrixRef& output) override;
   void add_bias(const MatrixRef& input, const MatrixRef& bias, const MatrixRef& output) override;
   void activation_forward(Activation activation, const Tensor& input, const Tensor& output) override;
@@ -60,7 +61,7 @@ class CpuBackend final : public Backend {
 
   void adamw_step(const AdamWStep& args) override;
   void sgd_step(const SgdStep& args) override;
-  std::vector<double> squared_norms(const std::vector<NormInput>& inputs) override;
+  void squared_norms(const std::vector<NormInput>& inputs, const Tensor& output) override;
 
   MachineRoof measure_roof(DType dtype) override;
 

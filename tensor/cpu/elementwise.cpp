@@ -52,6 +52,10 @@ void CpuBackend::scale(const Tensor& input, double factor, const Tensor& output)
   });
 }
 
+void CpuBackend::scale_by(const Tensor& input, const Tensor& factor, const Tensor& output) {
+  scale(input, factor.item(), output);
+}
+
 void CpuBackend::add_scaled(const Tensor& input, double factor, const MatrixRef& output) {
   if (output.dtype == DType::bfloat16) {
     const Tensor sum = widened(output);

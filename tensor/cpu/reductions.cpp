@@ -71,10 +71,9 @@ void CpuBackend::sum(const Tensor& input, const Tensor& output) {
   });
 }
 
-std::vector<double> CpuBackend::squared_norms(const std::vector<NormInput>& inputs) {
-  std::vector<double> norms;
-  for (const NormInput& input : inputs) norms.push_back(squared_norm(input.tensor, input.indices));
-  return norms;
+void CpuBackend::squared_norms(const std::vector<NormInput>& inputs, const Tensor& output) {
+  auto* norm = output.data<double>();
+  for (const NormInput& input : inputs) *norm++ = squared_norm(input.tensor, input.indices);
 }
 
 }  // namespace normtune

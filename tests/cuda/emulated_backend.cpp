@@ -129,12 +129,14 @@ class EmulatedBackend final : public cuda::KernelBackend<OpenLauncher> {
 
   std::string name() const override { return "emulated cuda"; }
   Allocator& allocator() override { return memory(); }
-  void synchronize() override {}
+  void synchronize() override { ++num_waits; }
 
   void copy_from_host(void* device_destination, const void* host_source, size_t bytes) override {
+    if (bytes > (size_t{1} << 20)) ++num_waits;  // as a real device does
     copy(device_destination, host_source, bytes);
   }
   void copy_to_host(void* host_destination, const void* device_source, size_t bytes) override {
+    ++num_waits;
     copy(host_destination, device_source, bytes);
   }
   void copy(void* destination, const void* source, size_t bytes) override {
@@ -164,13 +166,23 @@ class EmulatedBackend final : public cuda::KernelBackend<OpenLauncher> {
     KernelBackend::set_product_precision(precision);
   }
   MachineRoof measure_roof(DType) override { return {.gflops = 1, .gbs = 1}; }
+
+  int64_t num_waits = 0;
 };
+
+EmulatedBackend& the_backend() {
+  static EmulatedBackend& backend = *new EmulatedBackend;
+  return backend;
+}
 
 }  // namespace
 
 Backend& emulated_backend() {
-  static EmulatedBackend& backend = *new EmulatedBackend;
-  return backend;
+  return the_backend();
+}
+
+int64_t num_waits() {
+  return the_backend().num_waits;
 }
 
 }  // namespace normtune::emulator

@@ -10,6 +10,10 @@ namespace normtune::emulator {
 /// a block is an error when the block is given back.
 Backend& emulated_backend();
 
+/// How often the host has waited for the device so far: at synchronize(), at copies to the host, and at
+/// copies of more than 1 MB to the device.
+int64_t num_waits();
+
 /// The order in which fibers and blocks run: 0 ascending, others random, a different one for each block.
 void set_order(uint64_t seed);
 

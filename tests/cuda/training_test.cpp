@@ -1,6 +1,8 @@
 #include <cmath>
 
+#include "experiments/pretrain.h"
 #include "tests/cuda/device_testing.h"
+#include "tests/cuda/emulated_backend.h"
 #include "tests/experiments/tiny_run.h"
 
 using namespace normtune;
@@ -31,10 +33,9 @@ FinetuneOptions run_options(const Workspace& workspace, const std::string& metho
   return options;
 }
 
-std::vector<double> losses_of(const FinetuneOptions& options) {
+std::vector<double> losses_of(const std::filesystem::path& run) {
   std::vector<double> losses;
-  for (const nlohmann::json& line : metrics_lines(options.output_dir, "step"))
-    losses.push_back(line.at("loss"));
+  for (const nlohmann::json& line : metrics_lines(run, "step")) losses.push_back(line.at("loss"));
   return losses;
 }
 
@@ -55,7 +56,7 @@ void check_method(const std::string& method, const std::string& task = "sst2") {
     on_cpu.task.task_name = on_device.task.task_name = task;
     finetune(on_cpu);
     finetune(on_device);
-    check_losses(losses_of(on_device), losses_of(on_cpu));
+    check_losses(losses_of(on_device.output_dir), losses_of(on_cpu.output_dir));
     const nlohmann::json expected = tiny::results_of(on_cpu.output_dir),
                          found = tiny::results_of(on_device.output_dir);
     BOOST_TEST(expected.at("peak_device_bytes").is_null());
@@ -79,6 +80,77 @@ BOOST_AUTO_TEST_CASE(losses_of_every_method) {
 BOOST_AUTO_TEST_CASE(losses_of_a_regression) {
   if (!device_at_hand()) return;
   check_method("full", "stsb");
+}
+
+namespace {
+
+constexpr const char* some_text =
+    "the red cat sees a red dog .\nthe cat likes a blue dog .\nthe dog runs .\n";
+
+/// A corpus, and a small model to be made from it.
+PretrainOptions pretrain_options(const testing::TemporaryFolder& folder, Device device) {
+  std::string text;
+  for (int i = 0; i < 24; ++i) text += fmt::format("{}number {} is not here .\n\n", some_text, i);
+  PretrainOptions options;
+  options.output_dir = folder / (device.type == DeviceType::cpu ? "cpu" : "cuda");
+  options.train_files = {folder.write("train.txt", text)};
+  options.vocab_size = 60;
+  options.num_hidden_layers = 1;
+  options.hidden_size = 16;
+  options.num_attention_heads = 2;
+  options.intermediate_size = 24;
+  options.max_seq_length = 24;
+  options.per_device_train_batch_size = 4;
+  options.learning_rate = 1e-3;
+  options.max_steps = num_steps();
+  options.logging_steps = 1;
+  options.device = device;
+  return options;
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(losses_of_pretraining) {
+  if (!device_at_hand()) return;
+  const testing::TemporaryFolder folder;
+  const PretrainOptions on_cpu = pretrain_options(folder, {}),
+                        on_device = pretrain_options(folder, cuda_device);
+  pretrain(on_cpu);
+  pretrain(on_device);
+  check_losses(losses_of(on_device.output_dir), losses_of(on_cpu.output_dir));
+}
+
+/// The host may not wait at the arrays of a batch, the loss or its backward, however many batches an update
+/// has: what the host enqueues while the device computes costs no time.
+BOOST_AUTO_TEST_CASE(the_host_waits_once_in_an_update) {
+  if (!is_emulated()) return;  // a real device has no such count
+  const auto waits_in_a_run = [](const std::string& task, int64_t batches_in_update, int64_t num_updates) {
+    const Workspace workspace;
+    FinetuneOptions options = run_options(workspace, "full", cuda_device);
+    options.task.task_name = task;
+    options.per_device_train_batch_size = 2;
+    options.gradient_accumulation_steps = batches_in_update;
+    options.eval_strategy = options.save_strategy = "no";
+    options.max_steps = num_updates;
+    const int64_t before = emulator::num_waits();
+    finetune(options);
+    return emulator::num_waits() - before;
+  };
+  for (const std::string task : {"sst2", "stsb"}) {
+    for (const int64_t batches : {1, 3}) {
+      BOOST_TEST(waits_in_a_run(task, batches, 7) - waits_in_a_run(task, batches, 3) == 4);
+    }
+  }
+  const auto waits_in_a_pretraining = [](int64_t num_updates) {
+    const testing::TemporaryFolder folder;
+    PretrainOptions options = pretrain_options(folder, cuda_device);
+    options.eval_strategy = options.save_strategy = "no";
+    options.max_steps = num_updates;
+    const int64_t before = emulator::num_waits();
+    pretrain(options);
+    return emulator::num_waits() - before;
+  };
+  BOOST_TEST(waits_in_a_pretraining(7) - waits_in_a_pretraining(3) == 4);
 }
 
 BOOST_AUTO_TEST_CASE(a_stopped_run_goes_on_with_the_same_bytes) {

@@ -1,9 +1,11 @@
 // One update at a time, on the tiny model: what moves, what does not, and what stops it.
 
+#include <algorithm>
 #include <boost/test/unit_test.hpp>
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <optional>
 
 #include "autograd/cross_entropy_loss.h"
 #include "experiments/classification_objective.h"
@@ -221,6 +223,32 @@ BOOST_AUTO_TEST_CASE(names_the_tensor_behind_a_loss_that_is_not_finite) {
     for (const Parameter& parameter : setup.model.bert.parameters()) {
       BOOST_CHECK(equal_bytes(before[i++], parameter.variable.tensor()));
     }
+  }
+}
+
+/// Losses are read when all batches of an update have been enqueued: the message still tells which was at
+/// fault.
+BOOST_AUTO_TEST_CASE(names_the_batch_whose_loss_is_not_finite) {
+  const Workspace workspace;
+  Setup setup(workspace, "layernorm");
+  const std::vector<int64_t> examples = {5, 2, 9};
+  const auto occurs = [&](int32_t token, int64_t index) {
+    return std::ranges::count(setup.data.example(index).input_ids, token) > 0;
+  };
+  std::optional<int32_t> token_of_second;
+  for (const int32_t token : setup.data.example(2).input_ids) {
+    if (!occurs(token, 5) && !occurs(token, 9)) token_of_second = token;
+  }
+  BOOST_REQUIRE(token_of_second.has_value());
+  const std::string name = "bert.embeddings.word_embeddings.weight";
+  const Tensor table = setup.model.bert.parameters().at(name).variable.tensor();
+  table.slice(*token_of_second, *token_of_second + 1).fill(std::nan(""));
+  const std::vector<Tensor> before = setup.values();
+  check_error(ErrorKind::numeric, {"step 1:", "loss", "'" + name + "'", "examples 2 (counted from 0)"},
+              [&] { setup.update(examples, 0, 0.01, {.batch_size = 1}); });
+  size_t i = 0;
+  for (const Parameter& parameter : setup.model.bert.parameters()) {
+    BOOST_CHECK(equal_bytes(before[i++], parameter.variable.tensor()));
   }
 }
 

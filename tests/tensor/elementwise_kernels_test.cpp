@@ -109,6 +109,8 @@ BOOST_AUTO_TEST_CASE(arithmetic) {
       const Tensor in_place = a.clone();
       cpu().scale(in_place, -0.3, in_place);
       BOOST_CHECK(largest_error(values_of(in_place), scaled) <= elementwise.of(dtype));
+      cpu().scale_by(a, Tensor::full({}, -0.3, dtype), output);
+      BOOST_CHECK(values_of(output) == values_of(in_place));
       const Tensor total = b.clone();
       cpu().add_scaled(a, 0.7, total.reshape({1, size}));
       BOOST_CHECK(largest_error(values_of(total), accumulated) <= elementwise.of(dtype));
