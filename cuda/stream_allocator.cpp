@@ -40,6 +40,7 @@ void* StreamAllocator::allocate(size_t bytes, bool& is_zero) {
   const size_t now_reserved = reserved();
   if (now_reserved > stats_.reserved) ++stats_.system_allocations;
   stats_.reserved = now_reserved;
+  stats_.peak_reserved = std::max(stats_.peak_reserved, now_reserved);
   return block;
 }
 
@@ -82,6 +83,7 @@ AllocatorStats StreamAllocator::stats() const {
 void StreamAllocator::reset_peak() {
   const std::scoped_lock lock(mutex_);
   stats_.peak_in_use = stats_.in_use;
+  stats_.peak_reserved = stats_.reserved;
 }
 
 }  // namespace normtune::cuda

@@ -162,6 +162,7 @@ StepBenchResult bench_step(const StepBenchOptions& options) {
   }
   result.peak_rss_bytes = peak_rss_bytes();
   result.peak_device_bytes = peak_device_bytes(options.device);
+  result.peak_reserved_bytes = peak_reserved_bytes(options.device);
   result.ms_per_step = median(step_times) * 1e3;
   result.tokens_per_second = tokens / median(pass_times);
   result.needed_gflops = flops / 1e9;

@@ -36,8 +36,9 @@ struct StepBenchResult {
   double saved_bytes_per_token_layer = 0;  ///< kept for backward, averaged over the layers
   int64_t trainable_parameters = 0;
   int64_t total_parameters = 0;
-  int64_t peak_rss_bytes = 0;                ///< VmHWM of the process
-  std::optional<int64_t> peak_device_bytes;  ///< none on the CPU
+  int64_t peak_rss_bytes = 0;                  ///< VmHWM of the process
+  std::optional<int64_t> peak_device_bytes;    ///< of tensors; none on the CPU
+  std::optional<int64_t> peak_reserved_bytes;  ///< with what the allocator keeps; none on the CPU
 };
 
 /// Times whole training steps (forward, backward, gradient norm, AdamW) of a randomly initialised classifier

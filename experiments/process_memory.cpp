@@ -25,4 +25,9 @@ std::optional<int64_t> peak_device_bytes(Device device) {
   return static_cast<int64_t>(backend_of(device).allocator().stats().peak_in_use);
 }
 
+std::optional<int64_t> peak_reserved_bytes(Device device) {
+  if (device.type == DeviceType::cpu) return std::nullopt;
+  return static_cast<int64_t>(backend_of(device).allocator().stats().peak_reserved);
+}
+
 }  // namespace normtune

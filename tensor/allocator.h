@@ -9,7 +9,8 @@ namespace normtune {
 struct AllocatorStats {
   size_t in_use = 0;               ///< handed out and not yet given back
   size_t peak_in_use = 0;          ///< the largest value of in_use since the last reset_peak()
-  size_t reserved = 0;             ///< obtained from the system
+  size_t reserved = 0;             ///< obtained from the system and not given back to it
+  size_t peak_reserved = 0;        ///< the largest value of reserved since the last reset_peak()
   int64_t system_allocations = 0;  ///< requests to the system so far; constant in a steady-state step
 };
 

@@ -96,6 +96,7 @@ Json step_document(const BenchOptions& bench, const StepBenchResult& result) {
           {"roof_share", result.roof_share},
           {"peak_rss_bytes", result.peak_rss_bytes},
           {"peak_device_bytes", result.peak_device_bytes ? Json(*result.peak_device_bytes) : Json()},
+          {"peak_reserved_bytes", result.peak_reserved_bytes ? Json(*result.peak_reserved_bytes) : Json()},
           {"saved_bytes_per_token_layer", result.saved_bytes_per_token_layer},
           {"trainable_parameters", result.trainable_parameters},
           {"total_parameters", result.total_parameters}};

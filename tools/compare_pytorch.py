@@ -128,7 +128,7 @@ def gpu_header(args):
     return (["shape", "method"] + [f"{setting}, ms" for setting in settings] + ["all rows, ms", "tokens/s"]
             + [f"against {setting}" for setting in settings]
             + ["share of peak", "PyTorch's best share", "[CLS], ms", "[CLS] against best",
-               f"{settings[0]}: peak (reserved), MB", "our peak, MB", "peak / PyTorch's"])
+               f"{settings[0]}: peak (reserved), MB", "our peak (reserved), MB", "peak / PyTorch's"])
 
 
 def gpu_row(args, peak_gflops, shape, method, results):
@@ -150,7 +150,7 @@ def gpu_row(args, peak_gflops, shape, method, results):
         return f"{gflops / peak_gflops:.2f}" if peak_gflops else ""
 
     def memory(result):
-        return f"{result['peak_device_bytes'] / 1e6:.0f}"
+        return f"{result['peak_device_bytes'] / 1e6:.0f} ({result['peak_reserved_bytes'] / 1e6:.0f})"
 
     first = results[settings[0]]
     return ([shape, method] + [cell(per_step, results[setting]) or "failed" for setting in settings]
@@ -158,8 +158,7 @@ def gpu_row(args, peak_gflops, shape, method, results):
             + [cell(speed, all_rows, results[setting]) for setting in settings]
             + [cell(share, all_rows, all_rows), cell(share, best, all_rows), cell(per_step, cls_rows),
                cell(speed, cls_rows, best),
-               cell(lambda theirs: f"{memory(theirs)} ({theirs['peak_reserved_bytes'] / 1e6:.0f})", first),
-               cell(memory, all_rows),
+               cell(memory, first), cell(memory, all_rows),
                cell(lambda ours, theirs: f"{ours['peak_device_bytes'] / theirs['peak_device_bytes']:.2f}", all_rows, first)])
 
 

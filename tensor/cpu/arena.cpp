@@ -66,7 +66,7 @@ void* Arena::allocate(size_t bytes, bool& is_zero) {
   std::memset(block, 0xFF, bytes);  // NaN: nothing may depend on what was there
   stats_.in_use += size;
   stats_.peak_in_use = std::max(stats_.peak_in_use, stats_.in_use);
-  stats_.reserved = std::max(stats_.reserved, stats_.in_use);
+  stats_.reserved = stats_.peak_reserved = std::max(stats_.reserved, stats_.in_use);
   return block;
 }
 
@@ -152,7 +152,7 @@ std::byte* Arena::grow(size_t bytes) {
   if (mprotect(base_, new_end, PROT_READ | PROT_WRITE) != 0) return nullptr;
   insert_free_block(base_ + extent_, growth);
   extent_ += growth;
-  stats_.reserved = extent_;
+  stats_.reserved = stats_.peak_reserved = extent_;  // it only grows
   ++stats_.system_allocations;
   return take_free_block(bytes);
 }

@@ -91,7 +91,7 @@ class ProtectedMemory final : public Allocator {
     if (used_ + size > range_bytes) fail(ErrorKind::out_of_memory, "emulator: device memory is full");
     std::byte* block = base_ + used_;
     used_ += size;
-    stats_.reserved = used_;
+    stats_.reserved = stats_.peak_reserved = used_;  // it only grows
     ++stats_.system_allocations;
     return block;
   }

@@ -114,6 +114,7 @@ BOOST_AUTO_TEST_CASE(counts_what_is_held) {
   arena.reset_peak();
   BOOST_TEST(arena.stats().peak_in_use == 64u);
   BOOST_TEST(arena.stats().reserved >= 64u);
+  BOOST_TEST(arena.stats().peak_reserved == arena.stats().reserved);
   arena.deallocate(b, 0);
 }
 
