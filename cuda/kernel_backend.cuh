@@ -67,7 +67,9 @@ class KernelBackend : public Backend {
   }
 
   void set_product_precision(ProductPrecision precision) override { product_precision_ = precision; }
-  DType activation_dtype(DType dtype) const override { return dtype; }
+  DType activation_dtype(DType dtype) const override {
+    return product_precision_ == ProductPrecision::bf16 && dtype == DType::float32 ? DType::bfloat16 : dtype;
+  }
   /// In bfloat16 a constant factor is rounded once; both orientations read the same copy.
   std::shared_ptr<const void> hold_constant(const MatrixRef& b, bool /*transpose_b*/) override {
     if (product_precision_ != ProductPrecision::bf16 || b.dtype == DType::bfloat16) return nullptr;

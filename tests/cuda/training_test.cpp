@@ -39,11 +39,17 @@ std::vector<double> losses_of(const std::filesystem::path& run) {
   return losses;
 }
 
-/// Bounds of docs/cuda.md: 1e-5 over the first ten steps, 1e-3 over the first hundred.
-void check_losses(const std::vector<double>& found, const std::vector<double>& expected) {
+/// Of |found - expected|, over the first ten steps and over the first hundred.
+struct Bounds {
+  double ten, hundred;
+};
+constexpr Bounds in_float32{1e-5, 1e-3}, in_bfloat16{2e-2, 5e-2};
+
+void check_losses(const std::vector<double>& found, const std::vector<double>& expected,
+                  const Bounds& bounds = in_float32) {
   BOOST_REQUIRE(expected.size() == static_cast<size_t>(num_steps()) && found.size() == expected.size());
   for (size_t step = 0; step < expected.size(); ++step) {
-    BOOST_CHECK_MESSAGE(std::abs(found[step] - expected[step]) <= (step < 10 ? 1e-5 : 1e-3),
+    BOOST_CHECK_MESSAGE(std::abs(found[step] - expected[step]) <= (step < 10 ? bounds.ten : bounds.hundred),
                         "step " << step + 1 << ": " << found[step] << " instead of " << expected[step]);
   }
 }
@@ -74,6 +80,24 @@ BOOST_AUTO_TEST_CASE(losses_of_every_method) {
        {"full", "head", "layernorm", "layernorm-attention", "layernorm-all", "layernorm-bias",
         "layernorm-gain", "bitfit", "random", "houlsby", "pfeiffer", "lora"}) {
     check_method(method);
+  }
+}
+
+/// Activations in bfloat16 on the device, in float32 on the CPU.
+BOOST_AUTO_TEST_CASE(losses_in_bfloat16) {
+  if (!device_at_hand()) return;
+  for (const char* method : {"full", "layernorm", "bitfit", "random", "houlsby", "pfeiffer", "lora"}) {
+    BOOST_TEST_CONTEXT(method) {
+      const Workspace workspace;
+      FinetuneOptions on_cpu = run_options(workspace, method, {});
+      FinetuneOptions on_device = run_options(workspace, method, cuda_device);
+      on_cpu.precision = on_device.precision = Precision::bf16;
+      finetune(on_cpu);
+      finetune(on_device);
+      use_precision(Precision::fp32, {});
+      use_precision(Precision::fp32, cuda_device);
+      check_losses(losses_of(on_device.output_dir), losses_of(on_cpu.output_dir), in_bfloat16);
+    }
   }
 }
 
