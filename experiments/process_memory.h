@@ -15,8 +15,8 @@ int64_t peak_rss_bytes();
 /// peak_rss_bytes().
 std::optional<int64_t> peak_device_bytes(Device device);
 
-/// The most bytes that the allocator of a device has held at a time: those of tensors, and those that it keeps
-/// for later ones. None for the CPU.
+/// The most bytes that the allocator of a device has held at a time: those of tensors, and those that it
+/// keeps for later ones. None for the CPU.
 std::optional<int64_t> peak_reserved_bytes(Device device);
 
 }  // namespace normtune

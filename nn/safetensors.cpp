@@ -211,8 +211,7 @@ ElementType stored_type(DType dtype) {
 
 /// Place of a type in the file: the widest alignment first.
 int alignment_rank(DType dtype) {
-  constexpr std::array order{DType::int64, DType::float64, DType::float32, DType::int32,
-                             DType::bfloat16};
+  constexpr std::array order{DType::int64, DType::float64, DType::float32, DType::int32, DType::bfloat16};
   return static_cast<int>(std::find(order.begin(), order.end(), dtype) - order.begin());
 }
 

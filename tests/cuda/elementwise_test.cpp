@@ -58,7 +58,8 @@ BOOST_AUTO_TEST_CASE(scale_and_add_scaled) {
 BOOST_AUTO_TEST_CASE(scale_by) {
   for_generated_cases("scale_by", 60, [](CaseRandom& random, const CheckCase& check) {
     check({random.floats({random.size(60) + 1, random.size(30)}), random.floats({})}, [](Inputs in) {
-      const Tensor input = without_first_row(in[0]), apart = Tensor::empty_like(input), in_place = input.clone();
+      const Tensor input = without_first_row(in[0]), apart = Tensor::empty_like(input),
+                   in_place = input.clone();
       input.backend().scale_by(input, in[1], apart);
       input.backend().scale_by(in_place, in[1], in_place);
       return std::vector<Tensor>{apart, in_place};
