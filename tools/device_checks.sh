@@ -135,7 +135,7 @@ on_device() { NORMTUNE_TEST_DEVICE=cuda in_time "$@"; }
 run_suite() { on_device "$(test_cuda)" --run_test="$1" --log_level=message --color_output=no; }
 
 # Suites that compare kernels.
-kernel_suites() { "$(test_cuda)" --list_content 2>&1 | sed -n 's/^\([a-z_]*\)\*.*/\1/p' | grep -vE '^(training|emulator_itself)$'; }
+kernel_suites() { "$(test_cuda)" --list_content 2>&1 | sed -n 's/^\([a-z0-9_]*\)\*.*/\1/p' | grep -vE '^(training|emulator_itself)$'; }
 
 cases_in() { cat "$@" 2>/dev/null | grep -oE '[0-9]+ generated cases' | awk '{ n += $1 } END { print n + 0 }'; }
 
@@ -151,8 +151,9 @@ kernels() {
   fi
 }
 
-# Suites with kernels of ours alone: matrix products are cuBLASLt's.
-own_suites() { kernel_suites | grep -vx matmul | paste -sd, -; }
+# Matrix products are cuBLASLt's; the other suites have kernels of ours alone.
+suites_with_products=matmul,fisher,bert_in_bfloat16
+own_suites() { kernel_suites | grep -vxE "${suites_with_products//,/|}" | paste -sd, -; }
 
 # check_memory TESTS TOOL OPTIONS...: a dozen cases of each group under a tool, each kernel once.
 check_memory() {
@@ -176,7 +177,8 @@ sanitize_with() {
   step "sanitize-$tool" check_memory "$(own_suites)" "$tool" "${options[@]}"
   say "sanitize-$tool: $(cases_in "$results/sanitize-$tool.log") generated cases"
   # Our kernels beside cuBLASLt's products, which are left out by name. initcheck has to see what these write.
-  [ "$tool" = initcheck ] || step "sanitize-$tool-matmul" check_memory matmul "$tool" "${beside_products[@]}"
+  [ "$tool" = initcheck ] ||
+    step "sanitize-$tool-products" check_memory "$suites_with_products" "$tool" "${beside_products[@]}"
 }
 
 sanitize() {
