@@ -118,7 +118,7 @@ Tensor Optimizer::squared_gradient_norms() const {
     gradients.push_back({trainable->variable.grad(), indices_or_null(*trainable)});
   }
   const Device device = gradients.empty() ? Device{} : gradients.front().tensor.device();
-  const Tensor norms = Tensor::empty({static_cast<int64_t>(gradients.size())}, DType::float64, device);
+  Tensor norms = Tensor::empty({static_cast<int64_t>(gradients.size())}, DType::float64, device);
   norms.backend().squared_norms(gradients, norms);
   return norms;
 }

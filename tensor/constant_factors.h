@@ -24,7 +24,7 @@ struct FactorKey {
         dtype(matrix.dtype),
         transposed(transpose),
         precision(product_precision) {}
-  auto operator<=>(const FactorKey&) const = default;
+  auto operator<=>(const FactorKey&) const = default;  // NOLINT(modernize-use-nullptr): it compares with 0
 };
 
 /// What a backend has made of the factors that are held as constant (Backend::hold_constant). A form lives as
@@ -37,7 +37,7 @@ class ConstantFactors {
   std::shared_ptr<const Form> hold(const FactorKey& key, const Make& make) {
     if (auto held = find(key)) return held;
     std::erase_if(forms_, [](const auto& entry) { return entry.second.expired(); });
-    const auto form = std::make_shared<const Form>(make());
+    auto form = std::make_shared<const Form>(make());
     forms_[key] = form;
     return form;
   }
