@@ -454,8 +454,7 @@ void tensor_core_attention_forward(const Launcher& launch, const Backend::Attent
 template <typename Launcher>
 void tensor_core_attention_backward(const Launcher& launch, const Backend::AttentionBackward& args) {
   const Tensor row_dots = Tensor::empty({args.query.rows, args.num_heads}, DType::float32, launch.device);
-  const BfloatAttention arguments =
-      attention_backward_arguments<bfloat16>(args, rows_of_block, row_dots);
+  const BfloatAttention arguments = attention_backward_arguments<bfloat16>(args, rows_of_block, row_dots);
   with_head_size(arguments.d, [&](auto head_size) {
     constexpr int d = decltype(head_size)::value;
     launch(tensor_core_backward_query_kernel<d>,

@@ -7,7 +7,8 @@
 namespace normtune::cuda {
 inline namespace NORMTUNE_TARGET {
 
-/// A factor of a product in bfloat16. Its rows begin at multiples of 16 bytes, which the fast products ask for.
+/// A factor of a product in bfloat16. Its rows begin at multiples of 16 bytes, which the fast products ask
+/// for.
 struct RoundedMatrix {
   Tensor memory;  // undefined where the matrix is what it was before
   MatrixRef matrix;
@@ -35,10 +36,10 @@ RoundedMatrix round_to_bfloat16(const Launcher& launch, const MatrixRef& matrix)
     return {.memory = {}, .matrix = matrix};
   }
   const int64_t ld = divide_up(matrix.cols, elements_in_16_bytes) * elements_in_16_bytes;
-  RoundedMatrix copy{.memory = Tensor::empty({matrix.rows, ld}, DType::bfloat16, launch.device), .matrix = {}};
+  RoundedMatrix copy{.memory = Tensor::empty({matrix.rows, ld}, DType::bfloat16, launch.device),
+                     .matrix = {}};
   copy.matrix = MatrixRef(copy.memory).columns(0, matrix.cols);
-  with_activation_type(matrix.dtype,
-                       [&]<typename T>(T) { round_rows<T>(launch, matrix, copy.matrix); });
+  with_activation_type(matrix.dtype, [&]<typename T>(T) { round_rows<T>(launch, matrix, copy.matrix); });
   return copy;
 }
 

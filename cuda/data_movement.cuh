@@ -47,9 +47,8 @@ void copy_words(const Launcher& launch, const MatrixRef& input, const MatrixRef&
 
 template <typename Launcher>
 void copy_matrix(const Launcher& launch, const MatrixRef& input, const MatrixRef& output) {
-  with_words(input.dtype, [&]<typename Word>(Word, int64_t words) {
-    copy_words<Word>(launch, input, output, words);
-  });
+  with_words(input.dtype,
+             [&]<typename Word>(Word, int64_t words) { copy_words<Word>(launch, input, output, words); });
 }
 
 template <typename Word, typename Launcher>
@@ -63,9 +62,8 @@ void clear_words(const Launcher& launch, const MatrixRef& output, int64_t words)
 /// Sets a matrix to zero.
 template <typename Launcher>
 void clear_matrix(const Launcher& launch, const MatrixRef& output) {
-  with_words(output.dtype, [&]<typename Word>(Word, int64_t words) {
-    clear_words<Word>(launch, output, words);
-  });
+  with_words(output.dtype,
+             [&]<typename Word>(Word, int64_t words) { clear_words<Word>(launch, output, words); });
 }
 
 /// Where an element of a permuted tensor comes from.
@@ -118,9 +116,8 @@ void gather_words(const Launcher& launch, const Backend::GatherRows& args, int64
 
 template <typename Launcher>
 void gather_rows(const Launcher& launch, const Backend::GatherRows& args) {
-  with_words(args.output.dtype(), [&]<typename Word>(Word, int64_t words) {
-    gather_words<Word>(launch, args, words);
-  });
+  with_words(args.output.dtype(),
+             [&]<typename Word>(Word, int64_t words) { gather_words<Word>(launch, args, words); });
 }
 
 }  // namespace NORMTUNE_TARGET

@@ -152,8 +152,7 @@ void add_bias_as(const Launcher& launch, const MatrixRef& input, const MatrixRef
 template <typename Launcher>
 void add_bias(const Launcher& launch, const MatrixRef& input, const MatrixRef& bias,
               const MatrixRef& output) {
-  with_activation_type(output.dtype,
-                       [&]<typename T>(T) { add_bias_as<T>(launch, input, bias, output); });
+  with_activation_type(output.dtype, [&]<typename T>(T) { add_bias_as<T>(launch, input, bias, output); });
 }
 
 /// Calls body with an object of the activation's type, which has value() and derivative().

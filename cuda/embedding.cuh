@@ -41,7 +41,9 @@ struct ScatterArguments {
     return end < num_rows ? end : num_rows;
   }
   /// What a piece adds to a run that began in an earlier one, and to one that goes on in the next.
-  __device__ float& of_earlier_run(int64_t piece, int64_t j) const { return partial[2 * piece * columns + j]; }
+  __device__ float& of_earlier_run(int64_t piece, int64_t j) const {
+    return partial[2 * piece * columns + j];
+  }
   __device__ float& of_open_run(int64_t piece, int64_t j) const {
     return partial[(2 * piece + 1) * columns + j];
   }

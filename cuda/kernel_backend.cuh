@@ -26,9 +26,7 @@ class KernelBackend : public Backend {
   explicit KernelBackend(Launcher launcher) : launch_(std::move(launcher)) {}
 
   void fill(const Tensor& output, double value) override { cuda::fill(launch_, output, value); }
-  void convert(const Tensor& input, const Tensor& output) override {
-    cuda::convert(launch_, input, output);
-  }
+  void convert(const Tensor& input, const Tensor& output) override { cuda::convert(launch_, input, output); }
   void copy_matrix(const MatrixRef& input, const MatrixRef& output) override {
     cuda::copy_matrix(launch_, input, output);
   }

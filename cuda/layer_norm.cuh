@@ -114,13 +114,12 @@ template <int fours>
 __device__ inline RowStatistics row_statistics(const Four (&values)[fours], int columns, double inverse_size,
                                                double eps) {
   const float first = block_broadcast(values[0][0]);
-  const double mean = inverse_size * row_sum(values, columns, [=](float value) {
-    return static_cast<double>(value - first);
-  });
+  const double mean = inverse_size * row_sum(values, columns,
+                                             [=](float value) { return static_cast<double>(value - first); });
   const double variance = inverse_size * row_sum(values, columns, [=](float value) {
-    const double centered = static_cast<double>(value - first) - mean;
-    return centered * centered;
-  });
+                            const double centered = static_cast<double>(value - first) - mean;
+                            return centered * centered;
+                          });
   return {first, static_cast<float>(mean), static_cast<float>(1 / square_root(variance + eps))};
 }
 

@@ -39,8 +39,7 @@ void squared_column_sums_of(const Launcher& launch, const Backend::SquaredColumn
 
 template <typename Launcher>
 void squared_column_sums(const Launcher& launch, const Backend::SquaredColumnSums& args) {
-  with_activation_type(args.input.dtype,
-                       [&]<typename T>(T) { squared_column_sums_of<T>(launch, args); });
+  with_activation_type(args.input.dtype, [&]<typename T>(T) { squared_column_sums_of<T>(launch, args); });
 }
 
 template <typename T>

@@ -148,8 +148,8 @@ __device__ inline LeftFragment left_fragment(const Accumulator& d) {
 }
 
 /// Rows of bfloat16 in shared memory, two columns in a word, for a multiple of 16 columns. Rows lie four
-/// words further apart than they are long: they begin at multiples of 16 bytes, and eight neighbours, of which
-/// an instruction reads 16 bytes each at once, are in different banks.
+/// words further apart than they are long: they begin at multiples of 16 bytes, and eight neighbours, of
+/// which an instruction reads 16 bytes each at once, are in different banks.
 template <int columns>
 struct BfloatTile {
   static constexpr int ld = columns / 2 + 4;

@@ -80,7 +80,8 @@ __device__ inline void store_four(bfloat16* to, const Four& four) {
 struct FourAccess {
   bool is_aligned;
 
-  /// The elements from[0], ..., from[count - 1], count at least 1; zero for those beyond, if it is less than 4.
+  /// The elements from[0], ..., from[count - 1], count at least 1; zero for those beyond, if it is less
+  /// than 4.
   template <typename T>
   __device__ Four load(const T* from, int64_t count) const {
     if (is_aligned && count >= 4) return load_four(from);

@@ -26,9 +26,8 @@ __global__ void fragment_products_kernel(const bfloat16* x, const bfloat16* y, f
   begin_copy_of_16_bytes(tile.at(row, column), y + row * 16 + column);
   wait_for_copies();
   __syncthreads();
-  const LeftFragment left = left_fragment([&](int i, int j) {
-    return *reinterpret_cast<const uint32_t*>(x + i * 16 + j);
-  });
+  const LeftFragment left =
+      left_fragment([&](int i, int j) { return *reinterpret_cast<const uint32_t*>(x + i * 16 + j); });
   Accumulator product, transposed, again;
   multiply_add(left, tile.fragment(0, 0), product);
   multiply_add(left, tile.transposed_fragment(0, 0), transposed);
