@@ -86,7 +86,7 @@ void* Arena::allocate(size_t bytes, bool& is_zero) {
   const size_t size = round_up(std::max<size_t>(bytes, 1), alignment);
   const std::scoped_lock lock(mutex_);
   if (size < bytes) fail_out_of_memory(bytes);  // wrapped around
-  std::byte* block = take_free_block(size);
+  std::byte* block = free_.take(size);
   if (block == nullptr) block = grow(size);
   if (block == nullptr) fail_out_of_memory(bytes);
   stats_.in_use += size;
@@ -100,7 +100,7 @@ void Arena::deallocate(void* pointer, size_t bytes) {
   const std::scoped_lock lock(mutex_);
   const size_t size = round_up(std::max<size_t>(bytes, 1), alignment);
   stats_.in_use -= size;
-  insert_free_block(static_cast<std::byte*>(pointer), size);
+  free_.put(static_cast<std::byte*>(pointer), size);
 }
 
 #endif
@@ -124,61 +124,22 @@ void Arena::reserve_addresses() {
   range_bytes_ = 0;
 }
 
-/// The smallest free block of at least `bytes`, its rest still free; null if there is none.
-std::byte* Arena::take_free_block(size_t bytes) {
-  const auto found = free_by_size_.lower_bound({bytes, nullptr});
-  if (found == free_by_size_.end()) return nullptr;
-  const auto [size, block] = *found;
-  erase_free_block(free_by_address_.find(block));
-  if (size > bytes) insert_free_block(block + bytes, size - bytes);
-  return block;
-}
-
 /// Extends the usable part of the range so that its end holds a block of `bytes`; null if that passes the
 /// limit.
 std::byte* Arena::grow(size_t bytes) {
   if (base_ == nullptr) reserve_addresses();
-  size_t free_at_end = 0;
-  if (!free_by_address_.empty()) {
-    const auto last = std::prev(free_by_address_.end());
-    if (last->first + last->second == base_ + extent_) free_at_end = last->second;
-  }
   const size_t most = std::min(limit_, range_bytes_) / alignment * alignment;
-  const size_t missing = bytes - free_at_end;
+  const size_t missing = bytes - free_.bytes_at_end(base_ + extent_);
   if (missing > most - extent_) return nullptr;
   const size_t growth = std::min(round_up(missing, growth_step), most - extent_);
   const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
   const size_t new_end = std::min(round_up(extent_ + growth, page), range_bytes_);
   if (mprotect(base_, new_end, PROT_READ | PROT_WRITE) != 0) return nullptr;
-  insert_free_block(base_ + extent_, growth);
+  free_.put(base_ + extent_, growth);
   extent_ += growth;
   stats_.reserved = stats_.peak_reserved = extent_;  // it only grows
   ++stats_.system_allocations;
-  return take_free_block(bytes);
-}
-
-void Arena::insert_free_block(std::byte* begin, size_t bytes) {
-  const auto next = free_by_address_.lower_bound(begin);
-  if (next != free_by_address_.end() && begin + bytes == next->first) {
-    bytes += next->second;
-    erase_free_block(next);
-  }
-  const auto after = free_by_address_.lower_bound(begin);
-  if (after != free_by_address_.begin()) {
-    const auto previous = std::prev(after);
-    if (previous->first + previous->second == begin) {
-      begin = previous->first;
-      bytes += previous->second;
-      erase_free_block(previous);
-    }
-  }
-  free_by_address_.emplace(begin, bytes);
-  free_by_size_.emplace(bytes, begin);
-}
-
-void Arena::erase_free_block(std::map<std::byte*, size_t>::iterator block) {
-  free_by_size_.erase({block->second, block->first});
-  free_by_address_.erase(block);
+  return free_.take(bytes);
 }
 
 void Arena::fail_out_of_memory(size_t bytes) const {

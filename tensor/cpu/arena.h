@@ -1,21 +1,18 @@
 #pragma once
 
-#include <map>
 #include <mutex>
-#include <set>
-#include <utility>
 
 #include "tensor/allocator.h"
+#include "tensor/free_blocks.h"
 
 namespace normtune {
 
 /// The CPU's allocator: one reserved range of addresses, cut into blocks.
 ///
-/// A block is served from the smallest free block that fits (best fit); a block given back is joined with
-/// free neighbours. Only where no free block fits does the used extent of the range grow, which is the one
-/// request to the system. Pages stay once touched, so a training step that repeats the allocations of the
-/// last one meets no page fault. A sanitizer build allocates each block on its own instead, so that an
-/// overrun is seen.
+/// A block is served from a free block (see FreeBlocks). Only where none fits does the used extent of the
+/// range grow, which is the one request to the system. Pages stay once touched, so a training step that
+/// repeats the allocations of the last one meets no page fault. A sanitizer build allocates each block on its
+/// own instead, so that an overrun is seen.
 class Arena final : public Allocator {
  public:
   static constexpr size_t alignment = 64;
@@ -36,10 +33,7 @@ class Arena final : public Allocator {
 
  private:
   void reserve_addresses();
-  std::byte* take_free_block(size_t bytes);
   std::byte* grow(size_t bytes);
-  void insert_free_block(std::byte* begin, size_t bytes);
-  void erase_free_block(std::map<std::byte*, size_t>::iterator block);
   [[noreturn]] void fail_out_of_memory(size_t bytes) const;
 
   mutable std::mutex mutex_;
@@ -49,8 +43,7 @@ class Arena final : public Allocator {
   size_t extent_ = 0;          // bytes from base_ on that are usable
   /// Bytes from base_ on that were ever handed out; all beyond them are zero.
   [[maybe_unused]] size_t touched_ = 0;  // by a build with the address sanitizer, which has no range
-  std::map<std::byte*, size_t> free_by_address_;
-  std::set<std::pair<size_t, std::byte*>> free_by_size_;
+  FreeBlocks free_;
   AllocatorStats stats_;
 };
 
