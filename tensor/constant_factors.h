@@ -1,6 +1,5 @@
 #pragma once
 
-#include <compare>
 #include <map>
 #include <memory>
 
@@ -10,20 +9,10 @@ namespace normtune {
 
 /// The right factor of a product, as far as its elements are concerned.
 struct FactorKey {
-  const void* data;
-  int64_t rows, cols, ld;
-  DType dtype;
+  MatrixRef matrix;
   bool transposed;
   ProductPrecision precision;
 
-  FactorKey(const MatrixRef& matrix, bool transpose, ProductPrecision product_precision)
-      : data(matrix.data),
-        rows(matrix.rows),
-        cols(matrix.cols),
-        ld(matrix.ld),
-        dtype(matrix.dtype),
-        transposed(transpose),
-        precision(product_precision) {}
   auto operator<=>(const FactorKey&) const = default;  // NOLINT(modernize-use-nullptr): it compares with 0
 };
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <compare>
 #include <initializer_list>
 #include <memory>
 #include <span>
@@ -130,6 +131,7 @@ struct MatrixRef {
   DType dtype = DType::float32;
   int64_t rows = 0, cols = 0, ld = 0;
 
+  auto operator<=>(const MatrixRef&) const = default;  // NOLINT(modernize-use-nullptr): it compares with 0
   MatrixRef() = default;
   /// The whole tensor as [numel / last, last]; a scalar as [1, 1].
   MatrixRef(const Tensor& tensor);  // NOLINT(google-explicit-constructor): a tensor is a matrix

@@ -15,7 +15,7 @@ void CpuBackend::set_product_precision(ProductPrecision precision) {
 
 std::shared_ptr<const void> CpuBackend::hold_constant(const MatrixRef& b, bool transpose_b) {
   if (b.dtype == DType::bfloat16) return nullptr;
-  return constant_factors_.hold(FactorKey(b, transpose_b, product_precision_), [&] {
+  return constant_factors_.hold({b, transpose_b, product_precision_}, [&] {
     return dispatch_floating(b.dtype, [&]<typename T>() {
       const Gemm<T> product{.n = transpose_b ? b.rows : b.cols,
                             .k = transpose_b ? b.cols : b.rows,
@@ -46,7 +46,7 @@ void CpuBackend::matmul(const MatMul& args) {
 
 /// All matrices have one dtype here.
 void CpuBackend::multiply_matrices(const MatMul& args, ProductPrecision precision) {
-  const auto packed = constant_factors_.find(FactorKey(args.b, args.transpose_b, precision));
+  const auto packed = constant_factors_.find({args.b, args.transpose_b, precision});
   dispatch_floating(args.c.dtype, [&]<typename T>() {
     const Gemm<T> product{.m = args.c.rows,
                           .n = args.c.cols,
