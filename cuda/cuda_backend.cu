@@ -108,7 +108,7 @@ class CudaBackend final : private Foundation, public KernelBackend<StreamLaunche
     const int64_t k = args.transpose_a ? args.a.rows : args.a.cols;
     if (args.c.rows == 0 || args.c.cols == 0) return;
     RoundedMatrix bias;  // as cuBLASLt adds it: in c's dtype
-    if (args.bias && k > 0 && !args.accumulate) bias.matrix = *args.bias;
+    if (args.bias && k > 0) bias.matrix = *args.bias;
     if (args.c.dtype == DType::bfloat16 && bias.matrix.data != nullptr) {
       bias = round_to_bfloat16(launch_, bias.matrix);
     }

@@ -83,6 +83,18 @@ cudaDataType_t cuda_type(DType dtype) {
   return dtype == DType::bfloat16 ? CUDA_R_16BF : CUDA_R_32F;
 }
 
+/// For a message.
+std::string description_of(const Product& p) {
+  const auto operand = [](const Product::Operand& matrix) {
+    return fmt::format("{}ld {} at a multiple of {}", matrix.transpose ? "transposed, " : "", matrix.ld,
+                       alignment_of(matrix.data));
+  };
+  return fmt::format("{} products [{}, {}] x [{}, {}] of {} to {}{} (a: {}; b: {}; c: {}), bias {}", p.batch,
+                     p.m, p.k, p.k, p.n, to_string(p.factor_dtype), to_string(p.result_dtype),
+                     p.rounds_to_tf32 ? " in tf32" : "", operand(p.a), operand(p.b), operand(p.c),
+                     p.bias == nullptr ? "none" : fmt::format("at a multiple of {}", alignment_of(p.bias)));
+}
+
 class Preference {
  public:
   Preference() {
@@ -159,14 +171,13 @@ void MatrixProducts::choose_algorithm(const Product& product, Plan& plan) const 
   preference.set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, alignment_of(product.c.data));
   cublasLtMatmulHeuristicResult_t found{};
   int count = 0;
-  check_cublas(
+  const cublasStatus_t status =
       cublas_lt().get_heuristic(handle_, plan.description.get(), plan.first.get(), plan.second.get(),
-                                plan.result.get(), plan.result.get(), preference.get(), 1, &found, &count),
-      "cublasLtMatmulAlgoGetHeuristic");
-  if (count == 0) {
-    fail(ErrorKind::internal, "cuBLASLt: no algorithm for a product [{}, {}] x [{}, {}]", product.m,
-         product.k, product.k, product.n);
-  }
+                                plan.result.get(), plan.result.get(), preference.get(), 1, &found, &count);
+  const bool is_supported = status != CUBLAS_STATUS_NOT_SUPPORTED;
+  if (is_supported) check_cublas(status, "cublasLtMatmulAlgoGetHeuristic");
+  if (!is_supported || count == 0)
+    fail(ErrorKind::internal, "cuBLASLt: no algorithm for {}", description_of(product));
   plan.algorithm = found.algo;
 }
 
@@ -183,11 +194,11 @@ void MatrixProducts::multiply(const Product& product) {
   if (plan == nullptr) plan = make_plan(product);
   if (product.bias != nullptr) plan->description.set_bias(product.bias);
   const float alpha = 1, beta = product.accumulate ? 1 : 0;
-  check_cublas(cublas_lt().matmul(handle_, plan->description.get(), &alpha, product.b.data, plan->first.get(),
-                                  product.a.data, plan->second.get(), &beta, product.c.data,
-                                  plan->result.get(), product.c.data, plan->result.get(), &plan->algorithm,
-                                  workspace_, workspace_bytes, stream),
-               "cublasLtMatmul");
+  const cublasStatus_t status = cublas_lt().matmul(
+      handle_, plan->description.get(), &alpha, product.b.data, plan->first.get(), product.a.data,
+      plan->second.get(), &beta, product.c.data, plan->result.get(), product.c.data, plan->result.get(),
+      &plan->algorithm, workspace_, workspace_bytes, stream);
+  if (status != CUBLAS_STATUS_SUCCESS) check_cublas(status, "cublasLtMatmul of " + description_of(product));
 }
 
 }  // namespace normtune::cuda

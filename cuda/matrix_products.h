@@ -38,7 +38,7 @@ class MatrixProducts {
 
   /// Whether a product can add this bias: its kernels may read 16 bytes at once.
   static bool takes_bias(const void* bias) { return reinterpret_cast<uintptr_t>(bias) % 16 == 0; }
-  /// m, n and k are at least 1. A bias is for products that neither accumulate nor are a batch.
+  /// m, n and k are at least 1. A bias is for products that are no batch.
   void multiply(const Product& product);
 
  private:

@@ -33,7 +33,7 @@ void check_sequences(CaseRandom& random, const Tensor& cu_seqlens, bool first_ro
   const auto kernel = [&](const std::vector<Tensor>& in) { return attention_results(setting, in); };
   const std::vector<Tensor> found = kernel(inputs_there);
   check_near(found, kernel(inputs), 3e-5);
-  check_repeats(inputs_there, kernel, found, is_emulated() ? 1 : 50);
+  check_repeats(inputs_there, kernel, found, repeats_of_own_case());
 }
 
 AttentionSetting random_setting(CaseRandom& random, bool fused) {

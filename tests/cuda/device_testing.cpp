@@ -186,6 +186,11 @@ void for_generated_cases(const std::string& name, int count,
   BOOST_TEST_MESSAGE(name << ": " << tally.text());
 }
 
+int repeats_of_own_case() {
+  if (chosen_cases() > 0) return 0;
+  return is_emulated() ? 1 : 50;
+}
+
 double nmse(const std::vector<float>& found, const std::vector<float>& expected) {
   const bool all_zero = std::all_of(expected.begin(), expected.end(), [](float value) { return value == 0; });
   const double least_square = expected.size() < 8 ? 1e-2 : 1e-4;

@@ -65,6 +65,9 @@ std::vector<Tensor> on_device(const std::vector<Tensor>& tensors);
 void check_repeats(const std::vector<Tensor>& inputs_there, const Kernel& kernel,
                    const std::vector<Tensor>& first, int repeats);
 
+/// How often a test repeats a case that it compares by itself.
+int repeats_of_own_case();
+
 /// Rows [1, size) of a tensor with one row more than asked for: a slice with an offset.
 Tensor without_first_row(const Tensor& tensor);
 /// Its own copy of a tensor on its device, for kernels that write over their input.
