@@ -50,6 +50,8 @@ class Variable {
   /// The accumulated gradient of a leaf; undefined before the first backward().
   const Tensor& grad() const { return impl_->meta->grad; }
   void zero_grad() { impl_->meta->grad = Tensor(); }
+  /// Gives a leaf a gradient that did not come from backward().
+  void set_grad(Tensor grad) { impl_->meta->grad = std::move(grad); }
   /// The same value, unknown to autograd.
   Variable detach() const { return Variable(tensor()); }
   /// Replaces the value of a leaf by another tensor (same shape); autograd state stays.

@@ -1,7 +1,10 @@
 #include "cuda/cuda_backend.h"
 
 #include <algorithm>
+#include <stdexcept>
+#include <string_view>
 
+#include "cuda/graph.h"
 #include "cuda/kernel_backend.cuh"
 #include "cuda/matrix_products.h"
 #include "cuda/pinned_blocks.h"
@@ -85,18 +88,21 @@ class CudaBackend final : private Foundation, public KernelBackend<StreamLaunche
   std::string name() const override { return "cuda"; }
   Allocator& allocator() override { return allocator_; }
   void synchronize() override {
+    check_not_capturing("waiting for the device");
     const uint64_t num_sent = staging_.num_sent();
     stream_.synchronize();
     staging_.note_done(num_sent);
   }
 
   void copy_from_host(void* device_destination, const void* host_source, size_t bytes) override {
+    check_not_capturing("a copy from the host");
     constexpr size_t most_staged = size_t{1} << 20;
     if (bytes <= most_staged) return staging_.copy(device_destination, host_source, bytes);
     copy_bytes(device_destination, host_source, bytes, cudaMemcpyHostToDevice);
     synchronize();  // the caller may free or change the source
   }
   void copy_to_host(void* host_destination, const void* device_source, size_t bytes) override {
+    check_not_capturing("a copy to the host");
     copy_bytes(host_destination, device_source, bytes, cudaMemcpyDeviceToHost);
     synchronize();
   }
@@ -136,9 +142,29 @@ class CudaBackend final : private Foundation, public KernelBackend<StreamLaunche
     clear_matrix(launch_, args.c);
   }
 
+  bool can_capture() const override { return true; }
+  std::unique_ptr<CapturedWork> capture(const std::function<void()>& work) override {
+    struct CaptureScope {
+      CudaBackend& backend;
+      explicit CaptureScope(CudaBackend& capturing) : backend(capturing) {
+        backend.allocator_.begin_capture();
+        backend.is_capturing_ = true;
+      }
+      ~CaptureScope() {
+        backend.is_capturing_ = false;
+        backend.allocator_.end_capture();
+      }
+    } const scope(*this);
+    return std::make_unique<Graph>(stream_, work);
+  }
+
   MachineRoof measure_roof(DType dtype) override;
 
  private:
+  void check_not_capturing(std::string_view call) const {
+    if (is_capturing_) throw std::logic_error(fmt::format("cuda: {} in captured work", call));
+  }
+
   void copy_bytes(void* destination, const void* source, size_t bytes, cudaMemcpyKind kind) {
     if (bytes == 0) return;
     check_cuda(cudaMemcpyAsync(destination, source, bytes, kind, stream_.use()), "cudaMemcpyAsync");
@@ -178,6 +204,7 @@ class CudaBackend final : private Foundation, public KernelBackend<StreamLaunche
 
   StagingRing<PinnedBlocks> staging_;
   MatrixProducts products_;
+  bool is_capturing_ = false;
 };
 
 /// A matrix of numbers that differ: multiplying zeros or equal numbers takes less power, and a card then runs

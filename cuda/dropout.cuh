@@ -10,20 +10,29 @@ inline namespace NORMTUNE_TARGET {
 
 /// A DropoutMask as kernels take it.
 struct DropoutArguments {
-  PhiloxKey key;
+  PhiloxKey given_key;
+  const PhiloxKey* key_in_memory = nullptr;  // counts instead, where it is there
   uint32_t threshold = 0;
   float scale = 1;                       // of kept elements
   const int64_t* example_ids = nullptr;  // [num_rows]; null: no dropout
   const int32_t* positions = nullptr;    // [num_rows]
 
+  __device__ PhiloxKey key() const { return key_in_memory == nullptr ? given_key : *key_in_memory; }
   __host__ __device__ bool active() const { return example_ids != nullptr; }
   __device__ bool keeps(uint32_t word) const { return word >= threshold; }
   __device__ float apply(float value, uint32_t word) const { return keeps(word) ? value * scale : 0.f; }
 };
 
+/// Of a tensor [1] int64 with the two words of a key; null for an undefined one.
+inline const PhiloxKey* key_in_memory(const Tensor& key) {
+  static_assert(sizeof(PhiloxKey) == sizeof(int64_t));
+  return key.defined() ? reinterpret_cast<const PhiloxKey*>(key.data<int64_t>()) : nullptr;
+}
+
 inline DropoutArguments dropout_arguments(const DropoutMask& mask) {
   if (!mask.active()) return {};
-  return {.key = mask.key,
+  return {.given_key = mask.key,
+          .key_in_memory = key_in_memory(mask.key_on_device),
           .threshold = dropout_threshold(mask.probability),
           .scale = static_cast<float>(1 / (1 - mask.probability)),
           .example_ids = mask.example_ids.data<int64_t>(),
@@ -35,7 +44,7 @@ __device__ inline std::array<uint32_t, 4> dropout_words(const DropoutArguments& 
                                                         int64_t group, int64_t head = 0) {
   return philox4x32({static_cast<uint32_t>(mask.example_ids[row]), static_cast<uint32_t>(mask.positions[row]),
                      static_cast<uint32_t>(group), static_cast<uint32_t>(head)},
-                    mask.key);
+                    mask.key());
 }
 
 /// dropout of the channels 4 * group, ..., 4 * group + 3 of a row.

@@ -8,7 +8,8 @@
 
 namespace normtune::cuda {
 
-StreamAllocator::StreamAllocator(const Stream& stream) : stream_(stream) {
+StreamAllocator::StreamAllocator(const Stream& stream)
+    : stream_(stream), captured_([this](size_t bytes) { return allocate_chunk(bytes); }) {
   stream_.use();
   check_cuda(cudaDeviceGetDefaultMemPool(&pool_, stream_.device().index), "cudaDeviceGetDefaultMemPool");
   uint64_t keep = std::numeric_limits<uint64_t>::max();  // never give back to the system by itself
@@ -24,6 +25,10 @@ void* StreamAllocator::allocate(size_t bytes) {
 void* StreamAllocator::allocate(size_t bytes, bool& is_zero) {
   is_zero = false;
   const std::scoped_lock lock(mutex_);
+  return captured_.is_capturing() ? captured_.allocate(bytes) : allocate_from_pool(bytes);
+}
+
+void* StreamAllocator::allocate_from_pool(size_t bytes) {
   void* block = nullptr;
   cudaError_t code = try_allocate(&block, std::max<size_t>(bytes, 1));
   if (code == cudaErrorMemoryAllocation) {
@@ -36,12 +41,43 @@ void* StreamAllocator::allocate(size_t bytes, bool& is_zero) {
   if (code == cudaErrorMemoryAllocation) fail_out_of_memory(bytes);
   check_cuda(code, "cudaMallocFromPoolAsync");
   stats_.in_use += bytes;
+  note_reserved();
+  return block;
+}
+
+/// For captured work. The stream cannot serve it: in a capture it would note the request instead.
+std::byte* StreamAllocator::allocate_chunk(size_t bytes) {
+  void* chunk = nullptr;
+  const cudaError_t code = cudaMalloc(&chunk, bytes);
+  if (code == cudaErrorMemoryAllocation) fail_out_of_memory(bytes);
+  check_cuda(code, "cudaMalloc");
+  chunk_bytes_ += bytes;
+  stats_.in_use += bytes;
+  note_reserved();
+  return static_cast<std::byte*>(chunk);
+}
+
+void StreamAllocator::note_reserved() {
   stats_.peak_in_use = std::max(stats_.peak_in_use, stats_.in_use);
   const size_t now_reserved = reserved();
   if (now_reserved > stats_.reserved) ++stats_.system_allocations;
   stats_.reserved = now_reserved;
   stats_.peak_reserved = std::max(stats_.peak_reserved, now_reserved);
-  return block;
+}
+
+/// What the pool keeps for later is more useful to the chunks of captured work.
+void StreamAllocator::begin_capture() {
+  const std::scoped_lock lock(mutex_);
+  check_cuda(cudaMemPoolTrimTo(pool_, 0), "cudaMemPoolTrimTo");
+  captured_.begin_capture();
+}
+
+void StreamAllocator::end_capture() {
+  {
+    const std::scoped_lock lock(mutex_);
+    captured_.end_capture();
+  }
+  for (const auto& [block, bytes] : std::exchange(to_deallocate_, {})) deallocate(block, bytes);
 }
 
 cudaError_t StreamAllocator::try_allocate(void** block, size_t bytes) {
@@ -50,6 +86,11 @@ cudaError_t StreamAllocator::try_allocate(void** block, size_t bytes) {
 
 void StreamAllocator::deallocate(void* pointer, size_t bytes) {
   const std::scoped_lock lock(mutex_);
+  if (captured_.owns(pointer)) return captured_.deallocate(pointer, bytes);
+  if (captured_.is_capturing()) {
+    to_deallocate_.emplace_back(pointer, bytes);  // the stream would note it as a part of the captured work
+    return;
+  }
   stats_.in_use -= bytes;
   // Tensors end in destructors, the last of them after CUDA itself: a failure here has nobody to tell, and a
   // broken device is reported by the next call.
@@ -61,7 +102,7 @@ size_t StreamAllocator::reserved() const {
   uint64_t bytes = 0;
   check_cuda(cudaMemPoolGetAttribute(pool_, cudaMemPoolAttrReservedMemCurrent, &bytes),
              "cudaMemPoolGetAttribute");
-  return bytes;
+  return bytes + chunk_bytes_;
 }
 
 void StreamAllocator::fail_out_of_memory(size_t bytes) const {

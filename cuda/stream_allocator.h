@@ -3,16 +3,19 @@
 #include <cuda_runtime_api.h>
 
 #include <mutex>
+#include <utility>
+#include <vector>
 
 #include "cuda/runtime.h"
 #include "tensor/allocator.h"
+#include "tensor/captured_memory.h"
 
 namespace normtune::cuda {
 
 /// Memory of a device in the order of its stream: a block given back is handed out again at once, because
 /// whatever still uses it is enqueued before whatever will use it next. CUDA's memory pool keeps what was
 /// given back, so that a training step that repeats the allocations of the last one asks the system for
-/// nothing.
+/// nothing. While the stream is captured, memory comes from CapturedMemory.
 class StreamAllocator final : public Allocator {
  public:
   explicit StreamAllocator(const Stream& stream);
@@ -23,7 +26,13 @@ class StreamAllocator final : public Allocator {
   AllocatorStats stats() const override;
   void reset_peak() override;
 
+  void begin_capture();
+  void end_capture();
+
  private:
+  void* allocate_from_pool(size_t bytes);
+  std::byte* allocate_chunk(size_t bytes);
+  void note_reserved();
   cudaError_t try_allocate(void** block, size_t bytes);
   [[noreturn]] void fail_out_of_memory(size_t bytes) const;
   size_t reserved() const;
@@ -32,6 +41,9 @@ class StreamAllocator final : public Allocator {
   cudaMemPool_t pool_ = nullptr;
   mutable std::mutex mutex_;
   AllocatorStats stats_;
+  CapturedMemory captured_;
+  size_t chunk_bytes_ = 0;                               // of captured_
+  std::vector<std::pair<void*, size_t>> to_deallocate_;  // when the capture has ended
 };
 
 }  // namespace normtune::cuda

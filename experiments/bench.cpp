@@ -11,6 +11,7 @@
 #include "experiments/nearest_name.h"
 #include "experiments/process_memory.h"
 #include "experiments/step_work.h"
+#include "experiments/update.h"
 #include "nn/initialization.h"
 #include "nn/packed_batch.h"
 
@@ -42,74 +43,113 @@ double time_work(const std::function<void()>& work, int64_t repeats, Backend& ba
   return median(times);
 }
 
-/// Random token ids (the special ones left out) in sequences of the given lengths.
-PackedBatch random_batch(const BertConfig& config, const std::vector<int64_t>& lengths, uint64_t seed,
-                         Device device) {
-  const int64_t total = std::accumulate(lengths.begin(), lengths.end(), int64_t{0});
-  const Tensor words = Tensor::empty({total}, DType::float64);
-  fill_uniform(words, "bench.input_ids", seed, 1);
-  std::vector<int32_t> input_ids;
-  for (const double word : words.to_vector<double>()) {
-    input_ids.push_back(static_cast<int32_t>((word + 1) / 2 * static_cast<double>(config.vocab_size)));
+/// Sequences of given lengths, of random token ids (the special ones left out).
+class RandomSequences {
+ public:
+  RandomSequences(const BertConfig& config, std::vector<int64_t> lengths, uint64_t seed)
+      : lengths_(std::move(lengths)), token_type_ids_(static_cast<size_t>(num_tokens())) {
+    const Tensor words = Tensor::empty({num_tokens()}, DType::float64);
+    fill_uniform(words, "bench.input_ids", seed, 1);
+    for (const double word : words.to_vector<double>()) {
+      input_ids_.push_back(static_cast<int32_t>((word + 1) / 2 * static_cast<double>(config.vocab_size)));
+    }
   }
-  const std::vector<int32_t> token_type_ids(static_cast<size_t>(total), 0);
-  std::vector<TokenizedExample> examples;
-  size_t begin = 0;
-  for (const int64_t length : lengths) {
-    const auto count = static_cast<size_t>(length);
-    examples.push_back({std::span(input_ids).subspan(begin, count),
-                        std::span(token_type_ids).subspan(begin, count),
-                        static_cast<int64_t>(examples.size())});
-    begin += count;
-  }
-  return pack(examples, device);
-}
 
-/// A model, its optimiser and one training step.
+  const std::vector<int64_t>& lengths() const { return lengths_; }
+  int64_t num_tokens() const { return std::accumulate(lengths_.begin(), lengths_.end(), int64_t{0}); }
+
+  PackedBatch packed(const BatchForm& form) const {
+    std::vector<TokenizedExample> examples;
+    std::span<const int32_t> input_ids = input_ids_, token_type_ids = token_type_ids_;
+    for (const int64_t length : lengths_) {
+      const auto count = static_cast<size_t>(length);
+      examples.push_back({input_ids.first(count), token_type_ids.first(count), std::ssize(examples)});
+      input_ids = input_ids.subspan(count);
+      token_type_ids = token_type_ids.subspan(count);
+    }
+    return pack(examples, form.device, form.padding);
+  }
+
+ private:
+  std::vector<int64_t> lengths_;
+  std::vector<int32_t> input_ids_, token_type_ids_;
+};
+
+/// Batches of random sequences, all of one class; the "examples" of an update are whole batches.
+class BenchObjective final : public TrainingObjective {
+ public:
+  explicit BenchObjective(const StepBenchOptions& options) {
+    for (const std::vector<int64_t>& lengths : options.batches) {
+      batches_.emplace_back(options.config, lengths, options.seed + batches_.size());
+    }
+  }
+
+  TrainingBatch batch(Bert& model, const UpdateExamples&, std::span<const int64_t> indices,
+                      const BatchForm& form) const override {
+    const RandomSequences& sequences = batches_.at(static_cast<size_t>(indices[0]));
+    const int64_t batch_size = std::ssize(sequences.lengths());
+    return {.packed = sequences.packed(form),
+            .targets = {Tensor::zeros({batch_size}, DType::int32, form.device)},
+            .scales = {1.0 / static_cast<double>(batch_size)},
+            .num_tokens = sequences.num_tokens(),
+            .flops = needed_step_flops(model, sequences.lengths())};
+  }
+  Variable loss(Bert& model, const TrainingBatch& batch, const ForwardContext& context) const override {
+    return cross_entropy_loss(model.classify(batch.packed, context), batch.targets[0], batch.scales[0]);
+  }
+  bool repeats_shapes() const override { return true; }
+
+ private:
+  std::vector<RandomSequences> batches_;
+};
+
+/// A model, its optimiser and training steps as fine-tuning takes them.
 class BenchTrainer {
  public:
   explicit BenchTrainer(const StepBenchOptions& options)
-      : options_(options), model_(options.config, BertHead::classification, options.dtype, options.device) {
+      : options_(options),
+        model_(options.config, BertHead::classification, options.dtype, options.device),
+        objective_(options) {
     for (const Parameter& parameter : model_.parameters()) {
       initialize_parameter(parameter, options.config, options.seed);
     }
     model_.set_last_layer_cls_only(options.last_layer_cls_only);
     optimizer_.emplace(apply_method(model_, options.method, options.seed), OptimizerSettings{});
+    captured_steps_.emplace(model_, objective_, *optimizer_);
     held_ = model_.hold_frozen_weights();
   }
 
   Bert& model() { return model_; }
   const Optimizer& optimizer() const { return *optimizer_; }
 
-  Variable loss(const PackedBatch& batch) {
-    const ForwardContext context{.training = true, .dropout_seed = options_.seed, .step = step_++};
-    const Tensor labels = Tensor::zeros({batch.batch_size}, DType::int32, options_.device);
-    return cross_entropy_loss(model_.classify(batch, context), labels,
-                              1.0 / static_cast<double>(batch.batch_size));
+  /// Waits for the device where loss and norm are read. So a step lasts from one reading to the next, with
+  /// the update of the step before, as in a long training.
+  UpdateResult train_step(int64_t batch) {
+    const bool captures = options_.cuda_graphs && captured_steps_->are_possible();
+    return run_update(model_, objective_, *optimizer_, {.update = step_++, .indices = std::span(&batch, 1)},
+                      /*lr=*/5e-5, {.batch_size = 1, .dropout_seed = options_.seed},
+                      captures ? &*captured_steps_ : nullptr);
   }
 
-  /// Waits for the device where the norm is read. So a step lasts from one reading to the next, with the
-  /// update of the step before, as in a long training.
-  void train_step(const PackedBatch& batch) {
-    loss(batch).backward();
-    const double norm = optimizer_->gradient_norm();
-    optimizer_->step(5e-5, std::min(1.0, 1.0 / (norm + 1e-6)));
-    optimizer_->zero_grad();
+  /// That a step on the first batch keeps for backward, for each token and layer.
+  double saved_bytes_per_token_layer() {
+    const int64_t first = 0;
+    const TrainingBatch batch =
+        objective_.batch(model_, {}, std::span(&first, 1), {.device = options_.device});
+    const Variable loss = objective_.loss(model_, batch, {.training = true, .dropout_seed = options_.seed});
+    const size_t saved = saved_bytes(loss, model_.parameters().variables());
+    return static_cast<double>(saved) / static_cast<double>(batch.num_tokens * model_.num_layers());
   }
 
  private:
   const StepBenchOptions& options_;
   Bert model_;
+  BenchObjective objective_;
   std::optional<Optimizer> optimizer_;
+  std::optional<CapturedSteps> captured_steps_;
   std::vector<std::shared_ptr<const void>> held_;
   int64_t step_ = 0;
 };
-
-double measure_saved_bytes(BenchTrainer& trainer, const PackedBatch& batch) {
-  const std::vector<Variable> parameters = trainer.model().parameters().variables();
-  const size_t saved = saved_bytes(trainer.loss(batch), parameters);
-  return static_cast<double>(saved) / static_cast<double>(batch.total_tokens * trainer.model().num_layers());
-}
 
 }  // namespace
 
@@ -142,20 +182,18 @@ BertConfig bench_shape(std::string_view name) {
 
 StepBenchResult bench_step(const StepBenchOptions& options) {
   BenchTrainer trainer(options);
-  std::vector<PackedBatch> batches;
   StepBenchResult result;
   double tokens = 0, flops = 0;
-  for (const std::vector<int64_t>& lengths : options.batches) {
-    batches.push_back(random_batch(options.config, lengths, options.seed + batches.size(), options.device));
-    tokens += static_cast<double>(batches.back().total_tokens);
-    flops += needed_step_flops(trainer.model(), lengths);
-  }
   std::vector<double> step_times, pass_times;
   for (int64_t pass = 0; pass <= options.repeats; ++pass) {
     double pass_time = 0;
-    for (const PackedBatch& batch : batches) {
-      const double seconds = seconds_of([&] { trainer.train_step(batch); });
+    tokens = flops = 0;
+    for (int64_t batch = 0; batch < std::ssize(options.batches); ++batch) {
+      UpdateResult update;
+      const double seconds = seconds_of([&] { update = trainer.train_step(batch); });
       pass_time += seconds;
+      tokens += static_cast<double>(update.num_tokens);
+      flops += update.flops;
       if (pass > 0) step_times.push_back(seconds);
     }
     if (pass > 0) pass_times.push_back(pass_time);
@@ -168,7 +206,7 @@ StepBenchResult bench_step(const StepBenchOptions& options) {
   result.needed_gflops = flops / 1e9;
   result.roof_gflops = backend_of(options.device).measure_roof(options.dtype).gflops;
   result.roof_share = result.needed_gflops / median(pass_times) / result.roof_gflops;
-  result.saved_bytes_per_token_layer = measure_saved_bytes(trainer, batches.front());
+  result.saved_bytes_per_token_layer = trainer.saved_bytes_per_token_layer();
   result.trainable_parameters = trainable_elements(trainer.optimizer().tensors());
   result.total_parameters = trainer.model().parameters().numel();
   return result;
@@ -336,7 +374,8 @@ std::vector<KernelBenchResult> bench_kernels(const BertConfig& config, int64_t n
                                              int64_t repeats, Device device) {
   const int64_t hidden_size = config.hidden_size, intermediate_size = config.intermediate_size;
   const PackedBatch batch =
-      random_batch(config, std::vector<int64_t>(static_cast<size_t>(num_sequences), seq_len), 42, device);
+      RandomSequences(config, std::vector<int64_t>(static_cast<size_t>(num_sequences), seq_len), 42)
+          .packed({.device = device});
   const DropoutMask mask{.probability = 0.1,
                          .key = dropout_key(42, 0, 0),
                          .example_ids = batch.example_ids,

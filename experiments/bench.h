@@ -21,6 +21,7 @@ struct StepBenchOptions {
   DType dtype = DType::float32;
   Device device;
   bool last_layer_cls_only = true;
+  bool cuda_graphs = true;  ///< see CapturedSteps
   /// Sequence lengths of each batch; the batches are run in turn.
   std::vector<std::vector<int64_t>> batches;
   int64_t repeats = 7;  ///< timed passes over the batches, after one that is discarded

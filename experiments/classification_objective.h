@@ -11,8 +11,10 @@ class ClassificationObjective final : public TrainingObjective {
   /// `data` must outlive the objective.
   explicit ClassificationObjective(const TokenizedDataset& data) : data_(data) {}
 
-  BatchLoss loss(Bert& model, const UpdateExamples& update, std::span<const int64_t> batch,
-                 const ForwardContext& context) const override;
+  TrainingBatch batch(Bert& model, const UpdateExamples& update, std::span<const int64_t> indices,
+                      const BatchForm& form) const override;
+  Variable loss(Bert& model, const TrainingBatch& batch, const ForwardContext& context) const override;
+  bool repeats_shapes() const override { return true; }
 
  private:
   const TokenizedDataset& data_;

@@ -62,27 +62,16 @@ std::vector<MaskedExample> PretrainingObjective::masked_examples(int64_t epoch,
   return examples;
 }
 
-BatchLoss PretrainingObjective::loss(Bert& model, const UpdateExamples& update,
-                                     std::span<const int64_t> batch_indices,
-                                     const ForwardContext& context) const {
-  const std::vector<MaskedExample> examples = masked_examples(update.epoch, batch_indices);
-  const bool is_whole_update = batch_indices.size() == update.indices.size();
+/// Targets: masked rows, masked labels, next-sentence labels. Scales: of the two terms of the loss, 0 where
+/// there is nothing to predict.
+TrainingBatch PretrainingObjective::batch(Bert& model, const UpdateExamples& update,
+                                          std::span<const int64_t> indices, const BatchForm& form) const {
+  check(form.padding == Padding::none, "pre-training: batches are not padded");
+  const std::vector<MaskedExample> examples = masked_examples(update.epoch, indices);
+  const bool is_whole_update = indices.size() == update.indices.size();
   const LossCounts counts =
       count_losses(is_whole_update ? examples : masked_examples(update.epoch, update.indices));
-  const PretrainingBatch batch = make_pretraining_batch(examples, batch_indices, model.device());
-
-  const Variable hidden_states = model.encode(batch.packed, context);
-  Variable loss;
-  if (batch.num_masked > 0) {
-    loss = cross_entropy_loss(model.predict_tokens(hidden_states, batch.masked_rows), batch.masked_labels,
-                              1.0 / static_cast<double>(counts.masked));
-  }
-  if (batch.num_pairs > 0) {
-    const Variable pair_loss =
-        cross_entropy_loss(model.predict_next_sentence(hidden_states, batch.packed, context),
-                           batch.next_sentence_labels, 1.0 / static_cast<double>(counts.pairs));
-    loss = batch.num_masked > 0 ? add(loss, pair_loss) : pair_loss;
-  }
+  const PretrainingBatch batch = make_pretraining_batch(examples, indices, form.device);
   if (batch.num_masked == 0 && batch.num_pairs == 0) {
     fail(ErrorKind::data,
          "step {}: expected tokens to predict, found only unknown ones ([UNK]) in a batch; "
@@ -93,9 +82,30 @@ BatchLoss PretrainingObjective::loss(Bert& model, const UpdateExamples& update,
   for (const MaskedExample& masked : examples) {
     lengths.push_back(static_cast<int64_t>(masked.example.input_ids.size()));
   }
-  return {.loss = loss,
+  return {.packed = batch.packed,
+          .targets = {batch.masked_rows, batch.masked_labels, batch.next_sentence_labels},
+          .scales = {batch.num_masked > 0 ? 1.0 / static_cast<double>(counts.masked) : 0,
+                     batch.num_pairs > 0 ? 1.0 / static_cast<double>(counts.pairs) : 0},
           .num_tokens = batch.packed.total_tokens,
           .flops = needed_pretraining_flops(model, lengths, batch.num_masked, batch.num_pairs > 0)};
+}
+
+Variable PretrainingObjective::loss(Bert& model, const TrainingBatch& batch,
+                                    const ForwardContext& context) const {
+  const Tensor &masked_rows = batch.targets[0], &masked_labels = batch.targets[1],
+               &next_sentence_labels = batch.targets[2];
+  const double masked_scale = batch.scales[0], pair_scale = batch.scales[1];
+  const Variable hidden_states = model.encode(batch.packed, context);
+  Variable loss;
+  if (masked_scale > 0) {
+    loss = cross_entropy_loss(model.predict_tokens(hidden_states, masked_rows), masked_labels, masked_scale);
+  }
+  if (pair_scale > 0) {
+    const Variable pair_loss = cross_entropy_loss(
+        model.predict_next_sentence(hidden_states, batch.packed, context), next_sentence_labels, pair_scale);
+    loss = masked_scale > 0 ? add(loss, pair_loss) : pair_loss;
+  }
+  return loss;
 }
 
 }  // namespace normtune

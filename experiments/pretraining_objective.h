@@ -33,8 +33,10 @@ class PretrainingObjective final : public TrainingObjective {
   PretrainingObjective(const PretrainingDataset& data, const Masking& masking)
       : data_(data), masking_(masking) {}
 
-  BatchLoss loss(Bert& model, const UpdateExamples& update, std::span<const int64_t> batch,
-                 const ForwardContext& context) const override;
+  TrainingBatch batch(Bert& model, const UpdateExamples& update, std::span<const int64_t> indices,
+                      const BatchForm& form) const override;
+  Variable loss(Bert& model, const TrainingBatch& batch, const ForwardContext& context) const override;
+  bool repeats_shapes() const override { return false; }  // as many masked tokens as the dice say
 
  private:
   std::vector<MaskedExample> masked_examples(int64_t epoch, std::span<const int64_t> indices) const;

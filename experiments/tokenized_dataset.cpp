@@ -67,11 +67,11 @@ std::vector<int64_t> TokenizedDataset::lengths(std::span<const int64_t> indices)
   return lengths;
 }
 
-PackedBatch TokenizedDataset::batch(std::span<const int64_t> indices, Device device) const {
+PackedBatch TokenizedDataset::batch(std::span<const int64_t> indices, Device device, Padding padding) const {
   std::vector<TokenizedExample> examples;
   examples.reserve(indices.size());
   for (const int64_t index : indices) examples.push_back(example(index));
-  return pack(examples, device);
+  return pack(examples, device, padding);
 }
 
 Tensor TokenizedDataset::labels(std::span<const int64_t> indices, DType dtype, Device device) const {

@@ -30,7 +30,8 @@ class TokenizedDataset {
   TokenizedExample example(int64_t index) const;
   /// Numbers of tokens of some examples.
   std::vector<int64_t> lengths(std::span<const int64_t> indices) const;
-  PackedBatch batch(std::span<const int64_t> indices, Device device = {}) const;
+  PackedBatch batch(std::span<const int64_t> indices, Device device = {},
+                    Padding padding = Padding::none) const;
   /// What a batch should give: classes [batch_size] int32, or scores [batch_size] of `dtype` for a
   /// regression.
   Tensor labels(std::span<const int64_t> indices, DType dtype, Device device = {}) const;

@@ -33,6 +33,7 @@ struct TrainerSettings {
   LearningRateSchedule schedule;
   std::optional<double> time_limit_seconds;  ///< of the run, whatever processes it ran in
   UpdateSettings update;
+  bool cuda_graphs = true;  ///< updates of one batch are CapturedSteps where they can be
   int64_t logging_steps = 10;
   Interval eval, save;
   int64_t save_total_limit = 1;
@@ -111,6 +112,7 @@ class Trainer {
   Optimizer& optimizer_;
   DataOrder order_;
   TrainerSettings settings_;
+  CapturedSteps captured_steps_;
   TrainingJob& job_;
   RunLog& log_;
   std::filesystem::path run_folder_;

@@ -62,6 +62,7 @@ struct TrainingOptions {
   bool shuffle = true;
 
   Device device;
+  bool cuda_graphs = true;  ///< steps on a CUDA device are captured, see CapturedSteps
   Precision precision = Precision::fp32;
   /// Where progress, the load report and warnings go.
   ProgressOutput progress = {.quiet = true};

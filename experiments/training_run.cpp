@@ -132,6 +132,7 @@ TrainerSettings TrainingRun::trainer_settings() const {
       .update = {.batch_size = options_.per_device_train_batch_size,
                  .max_grad_norm = options_.max_grad_norm,
                  .dropout_seed = options_.dropout_seed.value_or(options_.seed)},
+      .cuda_graphs = options_.cuda_graphs,
       .logging_steps = options_.logging_steps,
       .eval = has_evaluation() ? make_interval(options_.eval_strategy, eval_steps)
                                : Interval{Interval::Kind::no, 0},

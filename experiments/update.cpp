@@ -68,32 +68,37 @@ std::vector<std::span<const int64_t>> cut_into_batches(std::span<const int64_t> 
   return batches;
 }
 
-/// Adds the gradient of the batch's share in the loss to the gradients, and its work to `result`. Returns the
-/// share, which the device may still have to compute.
-Tensor accumulate_gradient(Bert& model, const TrainingObjective& objective, const UpdateExamples& update,
-                           std::span<const int64_t> batch, const ForwardContext& context,
-                           UpdateResult& result) {
-  const BatchLoss share = objective.loss(model, update, batch, context);
-  share.loss.backward();
-  result.num_tokens += share.num_tokens;
-  result.flops += share.flops;
-  return share.loss.tensor();
+void note_work(const TrainingBatch& batch, UpdateResult& result) {
+  result.num_tokens += batch.num_tokens;
+  result.flops += batch.flops;
 }
 
 }  // namespace
 
 UpdateResult run_update(Bert& model, const TrainingObjective& objective, Optimizer& optimizer,
-                        const UpdateExamples& update, double lr, const UpdateSettings& settings) {
+                        const UpdateExamples& update, double lr, const UpdateSettings& settings,
+                        CapturedSteps* captured) {
   const ForwardContext context{
       .training = true, .dropout_seed = settings.dropout_seed, .step = update.update};
   const auto batches = cut_into_batches(update.indices, settings.batch_size);
   UpdateResult result;
   optimizer.zero_grad();
   std::vector<Tensor> to_read;  // the share of each batch in the loss, and the squares of the gradient's norm
-  for (const std::span<const int64_t> batch : batches) {
-    to_read.push_back(accumulate_gradient(model, objective, update, batch, context, result));
+  if (captured != nullptr && batches.size() == 1) {
+    const TrainingBatch batch = objective.batch(model, update, batches[0], {.padding = Padding::to_bucket});
+    note_work(batch, result);
+    const CapturedSteps::Outputs outputs = captured->run(batch, context);
+    to_read = {outputs.loss, outputs.squared_norms};
+  } else {
+    for (const std::span<const int64_t> indices : batches) {
+      const TrainingBatch batch = objective.batch(model, update, indices, {.device = model.device()});
+      note_work(batch, result);
+      const Variable share = objective.loss(model, batch, context);
+      share.backward();
+      to_read.push_back(share.tensor());
+    }
+    to_read.push_back(optimizer.squared_gradient_norms());
   }
-  to_read.push_back(optimizer.squared_gradient_norms());
   // The one place in an update where the host waits for the device. All before and behind it is only
   // enqueued.
   const std::vector<Tensor> on_host = copies_on_host(to_read);

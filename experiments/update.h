@@ -2,6 +2,7 @@
 
 #include <cstdint>
 
+#include "experiments/captured_steps.h"
 #include "experiments/training_objective.h"
 #include "nn/optimizer.h"
 
@@ -24,9 +25,10 @@ struct UpdateResult {
 /// clipped as PyTorch's clip_grad_norm_ does: times min(1, max_grad_norm / (norm + 1e-6)), the norm taken
 /// over all trainable elements. The number of the update keys the dropout masks. Throws Error(numeric),
 /// before anything moves, if the loss or a gradient is not finite; the message names the step (update + 1),
-/// the tensor and the examples.
+/// the tensor and the examples. An update of one batch is one of the `captured` steps, where there are some.
 UpdateResult run_update(Bert& model, const TrainingObjective& objective, Optimizer& optimizer,
-                        const UpdateExamples& update, double lr, const UpdateSettings& settings);
+                        const UpdateExamples& update, double lr, const UpdateSettings& settings,
+                        CapturedSteps* captured = nullptr);
 
 /// Throws Error(numeric), naming the step and the tensor, if a trained value is no longer finite: such a
 /// model is not worth evaluating, and must not replace a good checkpoint.

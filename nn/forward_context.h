@@ -1,9 +1,11 @@
 #pragma once
 
+#include <bit>
 #include <cstdint>
+#include <vector>
 
 #include "nn/packed_batch.h"
-#include "tensor/philox.h"
+#include "tensor/backend.h"
 
 namespace normtune {
 
@@ -32,7 +34,18 @@ struct ForwardContext {
   bool training = false;  ///< dropout acts in training only
   uint64_t dropout_seed = 0;
   int64_t step = 0;  ///< update step; all micro-batches of an accumulated update share it
+  /// For captured work: the keys of all sites, dropout_keys(), on the device.
+  Tensor dropout_keys;
 };
+
+/// The key of every dropout site of a model with so many layers, [number of sites] int64 on the host.
+inline Tensor dropout_keys(uint64_t dropout_seed, int64_t step, int64_t num_layers) {
+  std::vector<int64_t> keys(static_cast<size_t>(dropout_site(num_layers, DropoutPlace{})));
+  for (size_t site = 0; site < keys.size(); ++site) {
+    keys[site] = std::bit_cast<int64_t>(dropout_key(dropout_seed, step, static_cast<int32_t>(site)));
+  }
+  return Tensor::from_values({std::ssize(keys)}, keys);
+}
 
 /// Rows of a tensor seen as (example, position): all tokens of a batch, or its [CLS] rows only.
 struct RowIndex {
@@ -53,7 +66,9 @@ inline DropoutMask dropout_mask(const ForwardContext& context, double probabilit
   return {.probability = probability,
           .key = dropout_key(context.dropout_seed, context.step, site),
           .example_ids = rows.example_ids,
-          .positions = rows.positions};
+          .positions = rows.positions,
+          .key_on_device =
+              context.dropout_keys.defined() ? context.dropout_keys.slice(site, site + 1) : Tensor()};
 }
 
 }  // namespace normtune

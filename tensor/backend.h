@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -26,6 +27,9 @@ struct DropoutMask {
   PhiloxKey key;
   Tensor example_ids;  // [num_rows] int64, the example's index in its data set
   Tensor positions;    // [num_rows] int32, the token's position in its sequence
+  /// In captured work (Backend::capture), where each replay has another key: the place of its two words, [1]
+  /// int64, read in place of `key`. Undefined elsewhere.
+  Tensor key_on_device;
 
   bool active() const { return probability > 0; }
 };
@@ -48,6 +52,14 @@ enum class AdamWVariant {
 struct MachineRoof {
   double gflops = 0;  ///< multiply-adds on registers, 2 operations each
   double gbs = 0;     ///< bytes read and written by a copy much larger than the caches
+};
+
+/// Work that a device knows by heart (Backend::capture).
+class CapturedWork {
+ public:
+  virtual ~CapturedWork() = default;
+  /// Enqueues it, at the cost of one launch.
+  virtual void replay() = 0;
 };
 
 /// Every kernel that a device must provide: the one page to read, and the one page to extend. A device that
@@ -366,6 +378,16 @@ class Backend {
                              const Tensor& output /* [number of inputs] float64 */) = 0;
   /// The same on the host, which waits for them.
   std::vector<double> squared_norms(const std::vector<NormInput>& inputs);
+
+  // ---- Captured work
+  // ---------------------------------------------------------------------------------------------
+  /// Whether a launch is so dear that capture() is there.
+  virtual bool can_capture() const = 0;
+  /// Notes what `work` enqueues, kernels with their arguments, without doing it. `work` cannot copy from or
+  /// to the host. Tensors from outside that it uses must outlive the result, and a replay takes the values
+  /// that they have by then. A tensor that it makes and does not give back holds its values from a replay to
+  /// the next one, of this or other captured work.
+  virtual std::unique_ptr<CapturedWork> capture(const std::function<void()>& work) = 0;
 
   // ---- The device itself ----------------------------------------------------------------------------
   /// Measures what the device can do at best, with the threads in use; takes about a second.

@@ -18,7 +18,7 @@ struct BenchOptions {
   fs::path model;
   MethodArguments method;
   bool kernels = false;
-  bool last_layer_cls_only = true;
+  bool last_layer_cls_only = true, cuda_graphs = true;
   int64_t batch = 16, seq = 128, repeats = 7;
   fs::path lengths;
 };
@@ -35,6 +35,7 @@ void declare(Options& options, BenchOptions& bench) {
   options.boolean("kernels", bench.kernels, "also times each kernel by itself");
   options.boolean("last_layer_cls_only", bench.last_layer_cls_only,
                   "computes the last layer for the [CLS] rows alone, as training does");
+  options.boolean("cuda_graphs", bench.cuda_graphs, "launches a step on a CUDA device as a whole");
   options.integer("repeats", bench.repeats, at_least_1, "timed passes, after one that is discarded");
   add_method_options(options, bench.method);
   add_common_options(options, bench.common);
@@ -108,6 +109,7 @@ StepBenchResult time_steps(const BenchOptions& bench, const BertConfig& config) 
                      .dtype = use_precision(bench.common.precision(), bench.common.device()),
                      .device = bench.common.device(),
                      .last_layer_cls_only = bench.last_layer_cls_only,
+                     .cuda_graphs = bench.cuda_graphs,
                      .batches = batches_of(bench, config),
                      .repeats = bench.repeats,
                      .seed = bench.common.seed});

@@ -226,11 +226,15 @@ bench_steps() {
 }
 
 bench() {
-  local name options names=("$@")
+  local name options graphs names=("$@")
   for name in "${names[@]}"; do
     bench_steps | grep "^$name " >/dev/null || stop "bench: expected some of $(bench_steps | cut -d' ' -f1 | paste -sd' ' -), found '$name'"
   done
   step bench-alone in_time "$(normtune)" bench --device cuda --precision bf16 --shape base --batch 32 --seq 128 --kernels
+  for graphs in true false; do
+    step "bench-graphs-$graphs" in_time "$(normtune)" bench --device cuda --precision bf16 --shape base --method layernorm --batch 32 \
+      --lengths "$here/bench_lengths_cola.txt" --cuda_graphs "$graphs"
+  done
   while read -r name options; do
     [ ${#names[@]} -eq 0 ] || [[ " ${names[*]} " == *" $name "* ]] || continue
     # shellcheck disable=SC2086  # options are words

@@ -15,6 +15,7 @@ void add_model_changes(Options& options, FinetuneOptions& target) {
   options.boolean("random_init", target.random_init, "draws every weight; the folder needs no weights");
   options.boolean("last_layer_cls_only", target.last_layer_cls_only,
                   "computes the last layer for [CLS] only: equal results, less work");
+  options.boolean("cuda_graphs", target.cuda_graphs, "launches a step on a CUDA device as a whole");
 }
 
 void add_best_model_options(Options& options, FinetuneOptions& target) {

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <stdexcept>
+
 #include "tensor/backend.h"
 #include "tensor/constant_factors.h"
 #include "tensor/cpu/arena.h"
@@ -63,6 +65,10 @@ class CpuBackend final : public Backend {
   void sgd_step(const SgdStep& args) override;
   void squared_norms(const std::vector<NormInput>& inputs, const Tensor& output) override;
 
+  bool can_capture() const override { return false; }
+  std::unique_ptr<CapturedWork> capture(const std::function<void()>&) override {
+    throw std::logic_error("cpu: work is not captured");
+  }
   MachineRoof measure_roof(DType dtype) override;
 
  private:

@@ -6,12 +6,16 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <functional>
 #include <map>
+#include <optional>
+#include <stdexcept>
 #include <vector>
 
 #include "tests/cuda/emulator.h"
 //
 #include "cuda/kernel_backend.cuh"
+#include "tensor/captured_memory.h"
 
 namespace normtune::emulator {
 namespace {
@@ -19,6 +23,18 @@ namespace {
 constexpr size_t range_bytes = size_t{1} << 30, page = 65536;  // of addresses; pages come as they are used
 constexpr size_t guard_bytes = 256;
 constexpr int guard_value = 0x5A;
+
+/// What the device has been asked for during a capture, in its order; nothing outside one.
+std::optional<std::vector<std::function<void()>>> noted;
+
+/// Does what the device is asked for, or notes it.
+void enqueue(std::function<void()> work) {
+  if (noted) {
+    noted->push_back(std::move(work));
+  } else {
+    work();
+  }
+}
 
 /// The memory of the emulated device: a reserved range, handed out in blocks of whole multiples of 256 bytes,
 /// each followed by guard bytes.
@@ -54,13 +70,13 @@ class ProtectedMemory final : public Allocator {
   void* allocate(size_t bytes, bool& is_zero) override {
     is_zero = false;
     const size_t size = block_size_for(bytes);
-    std::vector<std::byte*>& free_blocks = free_[size];
-    if (free_blocks.empty()) free_blocks.push_back(extend(size));
-    std::byte* block = free_blocks.back();
-    free_blocks.pop_back();
-    const Access access(*this);
-    std::memset(block, 0xFF, bytes);
-    std::memset(block + bytes, guard_value, size - bytes);
+    std::byte* block =
+        captured_.is_capturing() ? static_cast<std::byte*>(captured_.allocate(size)) : take_free_block(size);
+    enqueue([this, block, bytes, size] {
+      const Access access(*this);
+      std::memset(block, 0xFF, bytes);
+      std::memset(block + bytes, guard_value, size - bytes);
+    });
     stats_.in_use += bytes;
     stats_.peak_in_use = std::max(stats_.peak_in_use, stats_.in_use);
     return block;
@@ -69,23 +85,41 @@ class ProtectedMemory final : public Allocator {
   void deallocate(void* pointer, size_t bytes) override {
     auto* block = static_cast<std::byte*>(pointer);
     const size_t size = block_size_for(bytes);
-    {
-      const Access access(*this);
-      const auto untouched = [](std::byte byte) { return byte == std::byte{guard_value}; };
-      if (!std::all_of(block + bytes, block + size, untouched)) {
-        std::fputs("emulator: a kernel wrote beyond the end of its memory\n", stderr);
-        std::abort();  // deallocation happens in destructors
-      }
-    }
-    free_[size].push_back(block);
     stats_.in_use -= bytes;
+    const bool is_captured = captured_.owns(block);
+    if (is_captured && !captured_.is_capturing()) return;  // may belong to others by now
+    enqueue([this, block, bytes, size] { check_guard(block, bytes, size); });
+    if (is_captured) {
+      captured_.deallocate(block, size);
+    } else {
+      free_[size].push_back(block);
+    }
   }
+
+  void begin_capture() { captured_.begin_capture(); }
+  void end_capture() { captured_.end_capture(); }
 
   AllocatorStats stats() const override { return stats_; }
   void reset_peak() override { stats_.peak_in_use = stats_.in_use; }
 
  private:
   static size_t block_size_for(size_t bytes) { return (bytes + guard_bytes + 255) / 256 * 256; }
+
+  std::byte* take_free_block(size_t size) {
+    std::vector<std::byte*>& free_blocks = free_[size];
+    if (free_blocks.empty()) return extend(size);
+    std::byte* block = free_blocks.back();
+    free_blocks.pop_back();
+    return block;
+  }
+
+  void check_guard(const std::byte* block, size_t bytes, size_t size) {
+    const Access access(*this);
+    const auto untouched = [](std::byte byte) { return byte == std::byte{guard_value}; };
+    if (std::all_of(block + bytes, block + size, untouched)) return;
+    std::fputs("emulator: a kernel wrote beyond the end of its memory\n", stderr);
+    std::abort();  // deallocation happens in destructors
+  }
 
   std::byte* extend(size_t size) {
     if (used_ + size > range_bytes) fail(ErrorKind::out_of_memory, "emulator: device memory is full");
@@ -104,6 +138,7 @@ class ProtectedMemory final : public Allocator {
   size_t used_ = 0;
   int users_ = 0;
   std::map<size_t, std::vector<std::byte*>> free_;
+  CapturedMemory captured_{[this](size_t bytes) { return extend(bytes); }};
   AllocatorStats stats_;
 };
 
@@ -118,9 +153,23 @@ struct OpenLauncher {
 
   template <typename Kernel, typename... Args>
   void operator()(Kernel kernel, const cuda::Grid& grid, const Args&... args) const {
-    const ProtectedMemory::Access access(memory());
-    Launcher{device}(kernel, grid, args...);
+    enqueue([kernel, grid, args..., on = device] {
+      const ProtectedMemory::Access access(memory());
+      Launcher{on}(kernel, grid, args...);
+    });
   }
+};
+
+/// What was noted in a capture.
+class NotedWork final : public CapturedWork {
+ public:
+  explicit NotedWork(std::vector<std::function<void()>> work) : work_(std::move(work)) {}
+  void replay() override {
+    for (const std::function<void()>& piece : work_) piece();
+  }
+
+ private:
+  std::vector<std::function<void()>> work_;
 };
 
 class EmulatedBackend final : public cuda::KernelBackend<OpenLauncher> {
@@ -129,19 +178,22 @@ class EmulatedBackend final : public cuda::KernelBackend<OpenLauncher> {
 
   std::string name() const override { return "emulated cuda"; }
   Allocator& allocator() override { return memory(); }
-  void synchronize() override { ++num_waits; }
+  void synchronize() override { wait(); }
 
   void copy_from_host(void* device_destination, const void* host_source, size_t bytes) override {
-    if (bytes > (size_t{1} << 20)) ++num_waits;  // as a real device does
+    if (noted) throw std::logic_error("emulator: a copy from the host in captured work");
+    if (bytes > (size_t{1} << 20)) wait();  // as a real device does
     copy(device_destination, host_source, bytes);
   }
   void copy_to_host(void* host_destination, const void* device_source, size_t bytes) override {
-    ++num_waits;
+    wait();
     copy(host_destination, device_source, bytes);
   }
   void copy(void* destination, const void* source, size_t bytes) override {
-    const ProtectedMemory::Access access(memory());
-    if (bytes > 0) std::memmove(destination, source, bytes);
+    enqueue([=] {
+      const ProtectedMemory::Access access(memory());
+      if (bytes > 0) std::memmove(destination, source, bytes);
+    });
   }
 
   void matmul(const MatMul& args) override {
@@ -153,10 +205,13 @@ class EmulatedBackend final : public cuda::KernelBackend<OpenLauncher> {
       product.a = a.matrix;
       product.b = b.matrix;
     }
-    const ProtectedMemory::Access access(memory());
-    backend_of({}).matmul(product);
+    enqueue([product] {
+      const ProtectedMemory::Access access(memory());
+      backend_of({}).matmul(product);
+    });
   }
   void batched_matmul(const BatchedMatMul& args) override {
+    check(!noted, "emulator: batched products in captured work");
     const ProtectedMemory::Access access(memory());
     backend_of({}).batched_matmul(args);
   }
@@ -165,9 +220,34 @@ class EmulatedBackend final : public cuda::KernelBackend<OpenLauncher> {
     check(precision != ProductPrecision::tf32, "emulator: tf32 belongs to the products of a real device");
     KernelBackend::set_product_precision(precision);
   }
+  bool can_capture() const override { return true; }
+  std::unique_ptr<CapturedWork> capture(const std::function<void()>& work) override {
+    ++num_captures;
+    memory().begin_capture();
+    noted.emplace();
+    try {
+      work();
+    } catch (...) {
+      end_capture();
+      throw;
+    }
+    return std::make_unique<NotedWork>(end_capture());
+  }
   MachineRoof measure_roof(DType) override { return {.gflops = 1, .gbs = 1}; }
 
-  int64_t num_waits = 0;
+  int64_t num_waits = 0, num_captures = 0;
+
+ private:
+  void wait() {
+    if (noted) throw std::logic_error("emulator: waiting for the device in captured work");
+    ++num_waits;
+  }
+  static std::vector<std::function<void()>> end_capture() {
+    memory().end_capture();
+    std::vector<std::function<void()>> work = std::move(*noted);
+    noted.reset();
+    return work;
+  }
 };
 
 EmulatedBackend& the_backend() {
@@ -183,6 +263,10 @@ Backend& emulated_backend() {
 
 int64_t num_waits() {
   return the_backend().num_waits;
+}
+
+int64_t num_captures() {
+  return the_backend().num_captures;
 }
 
 }  // namespace normtune::emulator

@@ -14,6 +14,9 @@ Backend& emulated_backend();
 /// copies of more than 1 MB to the device.
 int64_t num_waits();
 
+/// How often work was captured so far.
+int64_t num_captures();
+
 /// The order in which fibers and blocks run: 0 ascending, others random, a different one for each block.
 void set_order(uint64_t seed);
 

@@ -101,6 +101,47 @@ BOOST_AUTO_TEST_CASE(losses_in_bfloat16) {
   }
 }
 
+namespace {
+
+/// The number of captures.
+int64_t captures_in(const FinetuneOptions& options) {
+  const int64_t before = is_emulated() ? emulator::num_captures() : 0;
+  finetune(options);
+  return is_emulated() ? emulator::num_captures() - before : 0;
+}
+
+}  // namespace
+
+/// Steps are captured once for each size of batch and replayed; inert tokens change no bit.
+BOOST_AUTO_TEST_CASE(captured_steps_are_the_steps_themselves) {
+  if (!device_at_hand()) return;
+  for (const char* method : {"full", "layernorm", "random", "houlsby", "lora"}) {
+    BOOST_TEST_CONTEXT(method) {
+      const Workspace workspace;
+      FinetuneOptions captured = run_options(workspace, method, cuda_device), launched = captured;
+      launched.output_dir = workspace.folder / "launched";
+      launched.cuda_graphs = false;
+      const int64_t num_captures = captures_in(captured);
+      BOOST_TEST(captures_in(launched) == 0);
+      check_losses(losses_of(captured.output_dir), losses_of(launched.output_dir));
+      if (!is_emulated()) continue;
+      BOOST_TEST(num_captures > 1);
+      BOOST_TEST(num_captures < num_steps() / 2);
+      tiny::check_equal_runs(captured.output_dir, launched.output_dir);
+    }
+  }
+}
+
+/// Where an update has several batches, gradients are added to those of the last batch, wherever these lie.
+BOOST_AUTO_TEST_CASE(updates_of_several_batches_are_launched) {
+  if (!is_emulated()) return;  // a real device has no such count
+  const Workspace workspace;
+  FinetuneOptions options = run_options(workspace, "full", cuda_device);
+  options.gradient_accumulation_steps = 2;
+  options.max_steps = 3;
+  BOOST_TEST(captures_in(options) == 0);
+}
+
 BOOST_AUTO_TEST_CASE(losses_of_a_regression) {
   if (!device_at_hand()) return;
   check_method("full", "stsb");
