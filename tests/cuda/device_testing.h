@@ -16,6 +16,9 @@ inline constexpr Device cuda_device{DeviceType::cuda, 0};
 
 /// The device is an emulated one.
 bool is_emulated();
+/// Tests take as many cases and steps as they do on a real device: there, and with NORMTUNE_TEST_ALL_CASES=1
+/// on the emulator.
+bool takes_all_cases();
 /// False, with a message, where a real device is wanted and there is none.
 bool device_at_hand();
 
@@ -47,7 +50,7 @@ class CaseRandom {
 /// A kernel, called on the device of its inputs; returns its results.
 using Kernel = std::function<std::vector<Tensor>(const std::vector<Tensor>& inputs)>;
 
-/// Calls make_case(random, check) `count` times, on a real device twice as often, and with
+/// Calls make_case(random, check) `count` times, twice as often where it takes_all_cases(), and with
 /// NORMTUNE_TEST_CASES=N about N times. Each case calls check(inputs on the host, kernel), which compares the
 /// kernel's results on the device with those on the CPU (normalised mean squared error at most 1e-11, exact
 /// zeros where the CPU's are all zero) and repeats some cases for equal bits: on the emulator with the fibers

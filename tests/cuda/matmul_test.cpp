@@ -15,7 +15,7 @@ using Inputs = const std::vector<Tensor>&;
 
 namespace {
 void check_products_of_slices(const char* name, ProductPrecision precision) {
-  for_generated_cases(name, is_emulated() ? 60 : 300, [=](CaseRandom& random, const CheckCase& check) {
+  for_generated_cases(name, takes_all_cases() ? 300 : 60, [=](CaseRandom& random, const CheckCase& check) {
     const int64_t m = random.size(130), n = random.size(130),
                   k = random.integer(0, 20) == 0 ? 0 : random.size(260);
     const bool transpose_a = random.coin(), transpose_b = random.coin(), accumulate = random.coin(),
@@ -86,7 +86,7 @@ BOOST_AUTO_TEST_CASE(products_in_tf32_are_close) {
 /// Activations are multiplied as they are, at any precision.
 BOOST_AUTO_TEST_CASE(products_of_activations_in_bfloat16) {
   for_generated_cases(
-      "matmul of bfloat16", is_emulated() ? 20 : 100, [](CaseRandom& random, const CheckCase& check) {
+      "matmul of bfloat16", takes_all_cases() ? 100 : 20, [](CaseRandom& random, const CheckCase& check) {
         const int64_t m = random.size(70), n = random.size(70), k = random.size(150);
         const DType dtype = random.activation_dtype();
         check({random.floats({m, k}).to(DType::bfloat16), random.floats({n, k})}, [=](Inputs in) {
@@ -121,7 +121,7 @@ BOOST_AUTO_TEST_CASE(a_constant_factor_is_rounded_once) {
 
 BOOST_AUTO_TEST_CASE(batches) {
   for_generated_cases(
-      "batched_matmul", is_emulated() ? 30 : 100, [](CaseRandom& random, const CheckCase& check) {
+      "batched_matmul", takes_all_cases() ? 100 : 30, [](CaseRandom& random, const CheckCase& check) {
         const int64_t batch = random.integer(0, 5), m = random.size(40), n = random.size(40),
                       k = random.size(40);
         const bool transpose_a = random.coin(), transpose_b = random.coin();

@@ -18,7 +18,7 @@ BOOST_AUTO_TEST_SUITE(training)
 namespace {
 
 int64_t num_steps() {
-  return is_emulated() ? 20 : 100;
+  return takes_all_cases() ? 100 : 20;
 }
 
 FinetuneOptions run_options(const Workspace& workspace, const std::string& method, Device device) {
