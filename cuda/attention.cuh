@@ -2,7 +2,6 @@
 
 #include "cuda/dropout.cuh"
 #include "cuda/formulas.cuh"
-#include "cuda/widened.cuh"
 
 // Packed attention, tile by tile: a block has some query rows (or, for the gradients of key and value, some
 // key rows) of one sequence and head, and walks through the other side's rows a tile at a time. Scores exist
@@ -384,46 +383,6 @@ void attention_backward(const Launcher& launch, const Backend::AttentionBackward
          heads_of<float>(args.grad_query));
   launch(attention_backward_key_kernel, attention_grid(arguments, args.key.rows, shared_bytes), arguments,
          heads_of<float>(args.grad_key), heads_of<float>(args.grad_value));
-}
-
-template <typename Launcher>
-void widened_attention_forward(const Launcher& launch, const Backend::AttentionForward& args) {
-  const Tensor query = widened(launch, args.query), key = widened(launch, args.key);
-  const Tensor value = widened(launch, args.value);
-  const Tensor context = Tensor::empty(args.context.shape(), DType::float32, launch.device);
-  attention_forward(launch, {.query = query,
-                             .key = key,
-                             .value = value,
-                             .query_cu_seqlens = args.query_cu_seqlens,
-                             .cu_seqlens = args.cu_seqlens,
-                             .num_heads = args.num_heads,
-                             .mask = args.mask,
-                             .context = context,
-                             .log_sum_exp = args.log_sum_exp});
-  round_into(launch, context, args.context);
-}
-
-template <typename Launcher>
-void widened_attention_backward(const Launcher& launch, const Backend::AttentionBackward& args) {
-  const Tensor query = widened(launch, args.query), key = widened(launch, args.key);
-  const Tensor value = widened(launch, args.value), grad_context = widened(launch, args.grad_context);
-  const Tensor grad_query = Tensor::empty_like(query), grad_key = Tensor::empty_like(key);
-  const Tensor grad_value = Tensor::empty_like(value);
-  attention_backward(launch, {.query = query,
-                              .key = key,
-                              .value = value,
-                              .query_cu_seqlens = args.query_cu_seqlens,
-                              .cu_seqlens = args.cu_seqlens,
-                              .num_heads = args.num_heads,
-                              .mask = args.mask,
-                              .log_sum_exp = args.log_sum_exp,
-                              .grad_context = grad_context,
-                              .grad_query = grad_query,
-                              .grad_key = grad_key,
-                              .grad_value = grad_value});
-  round_into(launch, grad_query, args.grad_query);
-  round_into(launch, grad_key, args.grad_key);
-  round_into(launch, grad_value, args.grad_value);
 }
 
 }  // namespace NORMTUNE_TARGET

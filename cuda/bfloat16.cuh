@@ -1,8 +1,6 @@
 #pragma once
 
-#include <optional>
-
-#include "cuda/elementwise.cuh"
+#include "cuda/data_movement.cuh"
 
 namespace normtune::cuda {
 inline namespace NORMTUNE_TARGET {
@@ -13,19 +11,6 @@ struct RoundedMatrix {
   Tensor memory;  // undefined where the matrix is what it was before
   MatrixRef matrix;
 };
-
-/// Rows that lie next to each other are read and written in fours, others element by element. Between the
-/// rows of `output` stand zeros.
-template <typename T, typename Launcher>
-void round_rows(const Launcher& launch, const MatrixRef& input, const MatrixRef& output) {
-  const T* from = input.as<T>();
-  auto* to = output.as<bfloat16>();
-  const int64_t columns = input.cols, from_ld = input.ld, ld = output.ld;
-  if (from_ld == columns && ld == columns) return map(launch, Unchanged{}, input.rows * columns, to, from);
-  for_each_matrix_element(launch, input.rows, ld, [=] __device__(int64_t i, int64_t j) {
-    to[i * ld + j] = rounded<bfloat16>(j < columns ? static_cast<float>(from[i * from_ld + j]) : 0.f);
-  });
-}
 
 /// The matrix as a factor of a product: itself, or a copy.
 template <typename Launcher>
@@ -39,7 +24,9 @@ RoundedMatrix round_to_bfloat16(const Launcher& launch, const MatrixRef& matrix)
   RoundedMatrix copy{.memory = Tensor::empty({matrix.rows, ld}, DType::bfloat16, launch.device),
                      .matrix = {}};
   copy.matrix = MatrixRef(copy.memory).columns(0, matrix.cols);
-  with_activation_type(matrix.dtype, [&]<typename T>(T) { round_rows<T>(launch, matrix, copy.matrix); });
+  if (ld != matrix.cols)
+    fill(launch, copy.memory, 0);  // between the rows too: products read 16 bytes at once
+  convert(launch, matrix, copy.matrix);
   return copy;
 }
 

@@ -110,12 +110,23 @@ void scale_by(const Launcher& launch, const Tensor& input, const Tensor& factor,
   map(launch, ScaledBy{floats(factor)}, output.numel(), floats(output), floats(input));
 }
 
+/// Rows that lie next to each other are read and written in fours, others element by element.
+template <typename From, typename To, typename Launcher>
+void convert_elements(const Launcher& launch, const MatrixRef& input, const MatrixRef& output) {
+  const From* from = input.as<From>();
+  To* to = output.as<To>();
+  const int64_t columns = input.cols, from_ld = input.ld, ld = output.ld;
+  if (from_ld == columns && ld == columns) return map(launch, Unchanged{}, input.rows * columns, to, from);
+  for_each_matrix_element(launch, input.rows, columns, [=] __device__(int64_t i, int64_t j) {
+    to[i * ld + j] = rounded<To>(static_cast<float>(from[i * from_ld + j]));
+  });
+}
+
 template <typename Launcher>
-void convert(const Launcher& launch, const Tensor& input, const Tensor& output) {
-  with_activation_type(input.dtype(), [&]<typename From>(From) {
-    with_activation_type(output.dtype(), [&]<typename To>(To) {
-      map(launch, Unchanged{}, output.numel(), output.data<To>(), input.data<From>());
-    });
+void convert(const Launcher& launch, const MatrixRef& input, const MatrixRef& output) {
+  with_activation_type(input.dtype, [&]<typename From>(From) {
+    with_activation_type(output.dtype,
+                         [&]<typename To>(To) { convert_elements<From, To>(launch, input, output); });
   });
 }
 

@@ -14,6 +14,7 @@
 #include "cuda/softmax.cuh"
 #include "cuda/squared_gradients.cuh"
 #include "tensor/constant_factors.h"
+#include "tensor/widened.h"
 
 namespace normtune::cuda {
 inline namespace NORMTUNE_TARGET {
@@ -26,7 +27,9 @@ class KernelBackend : public Backend {
   explicit KernelBackend(Launcher launcher) : launch_(std::move(launcher)) {}
 
   void fill(const Tensor& output, double value) override { cuda::fill(launch_, output, value); }
-  void convert(const Tensor& input, const Tensor& output) override { cuda::convert(launch_, input, output); }
+  void convert(const MatrixRef& input, const MatrixRef& output) override {
+    cuda::convert(launch_, input, output);
+  }
   void copy_matrix(const MatrixRef& input, const MatrixRef& output) override {
     cuda::copy_matrix(launch_, input, output);
   }
@@ -100,14 +103,14 @@ class KernelBackend : public Backend {
     if (has_tensor_core_attention(args.query.cols / args.num_heads)) {
       return tensor_core_attention_forward(launch_, args);
     }
-    widened_attention_forward(launch_, args);
+    attention_forward_in_float32(args);
   }
   void attention_backward(const AttentionBackward& args) override {
     if (args.query.dtype != DType::bfloat16) return cuda::attention_backward(launch_, args);
     if (has_tensor_core_attention(args.query.cols / args.num_heads)) {
       return tensor_core_attention_backward(launch_, args);
     }
-    widened_attention_backward(launch_, args);
+    attention_backward_in_float32(args);
   }
 
   void cross_entropy(const CrossEntropy& args) override { cuda::cross_entropy(launch_, args); }

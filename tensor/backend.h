@@ -88,8 +88,8 @@ class Backend {
   virtual void copy_to_host(void* host_destination, const void* device_source, size_t bytes) = 0;
   virtual void copy(void* destination, const void* source, size_t bytes) = 0;  // on this device
   virtual void fill(const Tensor& output, double value) = 0;                   // any dtype
-  /// Converts between floating dtypes, element by element.
-  virtual void convert(const Tensor& input, const Tensor& output) = 0;
+  /// Converts between floating dtypes, element by element; matrices of equal size.
+  virtual void convert(const MatrixRef& input, const MatrixRef& output) = 0;
   /// output[i, :] = input[i, :] for matrices of equal size and different row distance, of any dtype.
   virtual void copy_matrix(const MatrixRef& input, const MatrixRef& output) = 0;
 

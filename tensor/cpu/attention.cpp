@@ -7,7 +7,7 @@
 #include "tensor/cpu/dropout_rows.h"
 #include "tensor/cpu/gemm.h"
 #include "tensor/cpu/vector/dispatch.h"
-#include "tensor/cpu/widened.h"
+#include "tensor/widened.h"
 
 // Letters: d = size of a head, S = keys of the sequence, Q = query rows of a block.
 
@@ -188,46 +188,10 @@ void backward_pair(const Backend::AttentionBackward& args, const Pair& pair, T* 
   multiply_tn(probs, value, grad_value, num_keys, d, 0, false);
 }
 
-void forward_in_float32(CpuBackend& backend, const Backend::AttentionForward& args) {
-  const Tensor query = widened(args.query), key = widened(args.key), value = widened(args.value);
-  const Tensor context = Tensor::empty(args.context.shape(), DType::float32);
-  backend.attention_forward({.query = query,
-                             .key = key,
-                             .value = value,
-                             .query_cu_seqlens = args.query_cu_seqlens,
-                             .cu_seqlens = args.cu_seqlens,
-                             .num_heads = args.num_heads,
-                             .mask = args.mask,
-                             .context = context,
-                             .log_sum_exp = args.log_sum_exp});
-  round_into(context, args.context);
-}
-
-void backward_in_float32(CpuBackend& backend, const Backend::AttentionBackward& args) {
-  const Tensor query = widened(args.query), key = widened(args.key), value = widened(args.value);
-  const Tensor grad_query = Tensor::empty_like(query), grad_key = Tensor::empty_like(key),
-               grad_value = Tensor::empty_like(value);
-  backend.attention_backward({.query = query,
-                              .key = key,
-                              .value = value,
-                              .query_cu_seqlens = args.query_cu_seqlens,
-                              .cu_seqlens = args.cu_seqlens,
-                              .num_heads = args.num_heads,
-                              .mask = args.mask,
-                              .log_sum_exp = args.log_sum_exp,
-                              .grad_context = widened(args.grad_context),
-                              .grad_query = grad_query,
-                              .grad_key = grad_key,
-                              .grad_value = grad_value});
-  round_into(grad_query, args.grad_query);
-  round_into(grad_key, args.grad_key);
-  round_into(grad_value, args.grad_value);
-}
-
 }  // namespace
 
 void CpuBackend::attention_forward(const AttentionForward& args) {
-  if (args.query.dtype == DType::bfloat16) return forward_in_float32(*this, args);
+  if (args.query.dtype == DType::bfloat16) return attention_forward_in_float32(args);
   dispatch_floating(args.query.dtype, [&]<typename T>() {
     for_each_pair<T>(args, 1,
                      [&](const Pair& pair, T* scratch, int64_t) { forward_pair<T>(args, pair, scratch); });
@@ -235,7 +199,7 @@ void CpuBackend::attention_forward(const AttentionForward& args) {
 }
 
 void CpuBackend::attention_backward(const AttentionBackward& args) {
-  if (args.query.dtype == DType::bfloat16) return backward_in_float32(*this, args);
+  if (args.query.dtype == DType::bfloat16) return attention_backward_in_float32(args);
   dispatch_floating(args.query.dtype, [&]<typename T>() {
     for_each_pair<T>(args, 3, [&](const Pair& pair, T* scratch, int64_t block_elements) {
       backward_pair<T>(args, pair, scratch, block_elements);

@@ -20,7 +20,7 @@ class CpuBackend final : public Backend {
   void copy_to_host(void* host_destination, const void* device_source, size_t bytes) override;
   void copy(void* destination, const void* source, size_t bytes) override;
   void fill(const Tensor& output, double value) override;
-  void convert(const Tensor& input, const Tensor& output) override;
+  void convert(const MatrixRef& input, const MatrixRef& output) override;
   void copy_matrix(const MatrixRef& input, const MatrixRef& output) override;
   void permute(const Permute& args) override;
   void gather_rows(const GatherRows& args) override;

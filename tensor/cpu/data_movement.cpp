@@ -3,7 +3,6 @@
 
 #include "tensor/cpu/cpu_backend.h"
 #include "tensor/cpu/parallel.h"
-#include "tensor/cpu/widened.h"
 
 namespace normtune {
 namespace {
@@ -49,12 +48,6 @@ void convert_elements(const MatrixRef& input, const MatrixRef& output) {
                 [&](int64_t row) { convert(from + row * input.ld, input.cols, to + row * output.ld); });
 }
 
-void convert_matrix(const MatrixRef& input, const MatrixRef& output) {
-  dispatch_stored(input.dtype, [&]<typename From>() {
-    dispatch_stored(output.dtype, [&]<typename To>() { convert_elements<From, To>(input, output); });
-  });
-}
-
 }  // namespace
 
 void CpuBackend::copy_from_host(void* device_destination, const void* host_source, size_t bytes) {
@@ -89,18 +82,10 @@ void CpuBackend::fill(const Tensor& output, double value) {
   }
 }
 
-void CpuBackend::convert(const Tensor& input, const Tensor& output) {
-  convert_matrix(input, output);
-}
-
-Tensor widened(const MatrixRef& matrix) {
-  Tensor copy = Tensor::empty({matrix.rows, matrix.cols}, DType::float32);
-  convert_matrix(matrix, copy);
-  return copy;
-}
-
-void round_into(const Tensor& values, const MatrixRef& target) {
-  convert_matrix(values, target);
+void CpuBackend::convert(const MatrixRef& input, const MatrixRef& output) {
+  dispatch_stored(input.dtype, [&]<typename From>() {
+    dispatch_stored(output.dtype, [&]<typename To>() { convert_elements<From, To>(input, output); });
+  });
 }
 
 void CpuBackend::copy_matrix(const MatrixRef& input, const MatrixRef& output) {

@@ -2,7 +2,7 @@
 #include "tensor/cpu/dropout_rows.h"
 #include "tensor/cpu/parallel.h"
 #include "tensor/cpu/vector/dispatch.h"
-#include "tensor/cpu/widened.h"
+#include "tensor/widened.h"
 
 namespace normtune {
 

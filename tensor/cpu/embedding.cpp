@@ -7,7 +7,7 @@
 #include "tensor/cpu/cpu_backend.h"
 #include "tensor/cpu/parallel.h"
 #include "tensor/cpu/vector/dispatch.h"
-#include "tensor/cpu/widened.h"
+#include "tensor/widened.h"
 
 namespace normtune {
 namespace {

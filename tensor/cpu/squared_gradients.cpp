@@ -4,7 +4,7 @@
 #include "tensor/cpu/gemm.h"
 #include "tensor/cpu/parallel.h"
 #include "tensor/cpu/vector/dispatch.h"
-#include "tensor/cpu/widened.h"
+#include "tensor/widened.h"
 
 namespace normtune {
 namespace {
