@@ -60,6 +60,17 @@ class Tape {
         pending.grad.defined() ? add_gradients(std::move(pending.grad), std::move(grad)) : std::move(grad);
   }
 
+  /// Hands out what has been delivered to a value so far, if nobody else uses that tensor. Whoever takes it
+  /// delivers it again.
+  Tensor take_delivered(const AutogradMeta& meta) {
+    if (!meta.grad_fn) return Tensor();
+    const auto found = pending_.find(meta.grad_fn->sequence_number_);
+    if (found == pending_.end() || !found->second.grad.defined() || !found->second.grad.is_unique()) {
+      return Tensor();
+    }
+    return std::exchange(found->second.grad, Tensor());
+  }
+
   void play() {
     while (!pending_.empty()) {
       auto [node, grad] = std::move(pending_.begin()->second);
@@ -118,6 +129,7 @@ class Tape {
   void run(Node& node, Tensor grad_output) {
     if (reduction_.squares_examples()) check_squares(node, node.inputs_);
     node.reduction_ = &reduction_;
+    node.tape_ = this;
     std::vector<Tensor> grad_inputs = node.backward(std::move(grad_output));
     node.consumed_ = true;
     for (Tensor* saved : node.saved_tensors()) *saved = Tensor();
@@ -138,6 +150,10 @@ class Tape {
 
 Node::~Node() {
   Tape::dismantle(*this);
+}
+
+Tensor Node::take_partial_grad(size_t i) const {
+  return tape_->take_delivered(*inputs_[i]);
 }
 
 void Variable::backward() const {

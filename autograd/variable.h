@@ -16,6 +16,7 @@
 namespace normtune {
 
 class Node;
+class Tape;
 
 /// What autograd knows of a variable apart from its value, so that the tape does not keep values alive.
 struct AutogradMeta {
@@ -66,8 +67,8 @@ class Variable {
   /// The squared gradients of single examples, in one pass: for this = sum over e of f_e, where f_e depends
   /// on the rows of example e alone, adds  sum over e of (d f_e / d leaf)^2  (element by element) to grad()
   /// of every leaf that requires it. Examples own rows as in GradientReduction. Throws std::logic_error for a
-  /// leaf whose op cannot do this (it takes linear layers, layer norms and embeddings; not matmul, hence no
-  /// low-rank update), or that is used twice (tied weights).
+  /// leaf whose op cannot do this (it takes linear layers, low-rank updates, layer norms and embeddings; not
+  /// matmul), or that is used twice (tied weights).
   void backward_squares(const Tensor& cu_seqlens) const;
 
   const std::shared_ptr<AutogradMeta>& meta() const { return impl_->meta; }
@@ -109,6 +110,11 @@ class Node {
   /// What backward() is to make of the rows of a batch.
   const GradientReduction& reduction() const { return *reduction_; }
 
+  /// What the later users of input i have contributed to its gradient, for backward() to add its own part in
+  /// place and return the sum: that saves a tensor and a pass over it. Undefined if there is nothing yet, or
+  /// if others use that tensor; backward() then returns its own part alone.
+  Tensor take_partial_grad(size_t i) const;
+
   /// grad_output itself where nobody else uses it, otherwise a new tensor like it: the place for a gradient
   /// whose kernel may write over grad_output.
   static Tensor overwritable(const Tensor& grad_output) {
@@ -119,6 +125,7 @@ class Node {
   friend class Tape;
   std::vector<std::shared_ptr<AutogradMeta>> inputs_;  // null for inputs that require no gradient
   const GradientReduction* reduction_ = nullptr;       // while backward() runs
+  Tape* tape_ = nullptr;                               // likewise
   uint64_t sequence_number_ = 0;
   bool consumed_ = false;  // backward() has run, the saved tensors are gone
 };

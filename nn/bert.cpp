@@ -4,7 +4,6 @@
 
 #include "autograd/activation.h"
 #include "autograd/add.h"
-#include "autograd/add_columns.h"
 #include "autograd/convert.h"
 #include "autograd/dropout.h"
 #include "autograd/dropout_residual_layer_norm.h"
@@ -22,7 +21,7 @@ namespace {
 Variable add_lora(Variable base, const Linear& linear, const Variable& input, int64_t column,
                   const ForwardContext& context, const RowIndex& rows) {
   if (!linear.lora) return base;
-  return add_columns(std::move(base), linear.lora->forward(input, context, rows), column);
+  return linear.lora->add_to(std::move(base), input, context, rows, column);
 }
 
 }  // namespace

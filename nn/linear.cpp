@@ -2,18 +2,16 @@
 
 #include "autograd/activation.h"
 #include "autograd/activation_linear.h"
-#include "autograd/add.h"
 #include "autograd/dropout.h"
 #include "autograd/linear.h"
-#include "autograd/matmul.h"
-#include "autograd/scale.h"
+#include "autograd/low_rank_update.h"
 
 namespace normtune {
 
-Variable Lora::forward(const Variable& input, const ForwardContext& context, const RowIndex& rows) const {
+Variable Lora::add_to(Variable base, const Variable& input, const ForwardContext& context,
+                      const RowIndex& rows, int64_t column) const {
   const Variable dropped = normtune::dropout(input, dropout_mask(context, dropout, dropout_site, rows));
-  const Variable low_rank = matmul(dropped, lora_A, false, true);  // [num_rows, r]
-  return matmul(scale(low_rank, scaling), lora_B, false, true);    // [num_rows, out_features]
+  return low_rank_update(std::move(base), dropped, lora_A, lora_B, scaling, column);
 }
 
 Linear Linear::make(ParameterList& parameters, const std::string& path, int64_t in_features,
@@ -25,14 +23,15 @@ Linear Linear::make(ParameterList& parameters, const std::string& path, int64_t 
 }
 
 Variable Linear::forward(const Variable& input, const ForwardContext& context, const RowIndex& rows) const {
-  const Variable output = linear(input, weight, bias);
-  return lora ? add(output, lora->forward(input, context, rows)) : output;
+  Variable output = linear(input, weight, bias);
+  return lora ? lora->add_to(std::move(output), input, context, rows) : output;
 }
 
 Variable Linear::forward_activated(const Variable& input, Activation activation,
                                    const ForwardContext& context, const RowIndex& rows) const {
-  const Variable output = activation_linear(input, activation, weight, bias);
-  return lora ? add(output, lora->forward(normtune::activation(input, activation), context, rows)) : output;
+  Variable output = activation_linear(input, activation, weight, bias);
+  return lora ? lora->add_to(std::move(output), normtune::activation(input, activation), context, rows)
+              : output;
 }
 
 LayerNorm LayerNorm::make(ParameterList& parameters, const std::string& path, int64_t hidden_size, double eps,

@@ -18,8 +18,9 @@ struct Lora {
   double dropout = 0;  ///< of the input of A
   int32_t dropout_site = 0;
 
-  /// scaling * dropout(input) A^T B^T: [num_rows, out_features]
-  Variable forward(const Variable& input, const ForwardContext& context, const RowIndex& rows) const;
+  /// base + scaling * dropout(input) A^T B^T, in columns [column, column + out_features) of base.
+  Variable add_to(Variable base, const Variable& input, const ForwardContext& context, const RowIndex& rows,
+                  int64_t column = 0) const;
 };
 
 /// y = x W^T + b, with an optional low-rank update.

@@ -9,6 +9,7 @@
 #include "autograd/embeddings_layer_norm.h"
 #include "autograd/layer_norm.h"
 #include "autograd/linear.h"
+#include "autograd/low_rank_update.h"
 #include "autograd/matmul.h"
 #include "autograd/multiply.h"
 #include "autograd/scale.h"
@@ -82,6 +83,15 @@ BOOST_AUTO_TEST_CASE(linear_layers) {
   check_squares("activation_linear", {random_tensor({5, 3}, 2), random_tensor({5}, 4)},
                 [&](const std::vector<Variable>& p, int64_t begin, int64_t end) {
                   return activation_linear(rows_of(x, begin, end), Activation::gelu, p[0], p[1]);
+                });
+}
+
+BOOST_AUTO_TEST_CASE(low_rank_updates) {
+  const Tensor base = random_tensor({11, 9}, 1), x = random_tensor({11, 7}, 2);
+  check_squares("low_rank_update", {random_tensor({2, 7}, 3), random_tensor({5, 2}, 4)},
+                [&](const std::vector<Variable>& p, int64_t begin, int64_t end) {
+                  return low_rank_update(rows_of(base, begin, end), rows_of(x, begin, end), p[0], p[1], 0.3,
+                                         /*column=*/3);
                 });
 }
 

@@ -1,4 +1,3 @@
-#include "autograd/add_columns.h"
 #include "autograd/concat_columns.h"
 #include "autograd/embedding.h"
 #include "autograd/gather_rows.h"
@@ -108,22 +107,6 @@ OpCase concat_case(std::string variant, const std::vector<Tensor>& inputs) {
           elementwise};
 }
 
-OpCase add_columns_case(std::string variant, const Tensor& base, const Tensor& delta, int64_t column) {
-  const int64_t rows = base.size(0), n = base.size(1), m = delta.size(1);
-  return {"add_columns",
-          std::move(variant),
-          {base, delta},
-          [=](const auto& x) { return add_columns(x[0], x[1], column); },
-          plain({rows, n},
-                [=](const auto& inputs, auto& output) {
-                  output = inputs[0];
-                  for (int64_t i = 0; i < rows; ++i) {
-                    for (int64_t j = 0; j < m; ++j) output[i * n + column + j] += inputs[1][i * m + j];
-                  }
-                }),
-          elementwise};
-}
-
 const RegisterOpCases cases{
     permute_case("matrix", random_tensor({3, 5}), {1, 0}),
     permute_case("rank 3", random_slice({3, 5, 7}), {1, 0, 2}),
@@ -151,10 +134,6 @@ const RegisterOpCases cases{
     concat_case("three", {random_tensor({5, 3}), random_slice({5, 1}, 2), random_tensor({5, 7}, 3)}),
     concat_case("one", {random_tensor({2, 3})}),
     concat_case("one row", {random_tensor({1, 3}), random_tensor({1, 2}, 2)}),
-    add_columns_case("first columns", random_tensor({5, 9}), random_tensor({5, 3}, 2), 0),
-    add_columns_case("last columns", random_slice({5, 9}), random_slice({5, 3}, 2), 6),
-    add_columns_case("one column, one row", random_tensor({1, 3}), random_tensor({1, 1}, 2), 1),
-    add_columns_case("all columns", random_tensor({7, 2}), random_tensor({7, 2}, 2), 0),
 };
 
 Variable variable(const Shape& shape, DType dtype = DType::float64) {
@@ -234,38 +213,6 @@ BOOST_AUTO_TEST_CASE(matrices_of_other_heights_are_not_concatenated) {
                         std::invalid_argument, says("concat_columns: expected operands of one dtype"));
 }
 
-BOOST_AUTO_TEST_CASE(a_delta_that_does_not_fit_is_refused) {
-  BOOST_CHECK_EXCEPTION(add_columns(variable({2, 3}), variable({3, 1}), 0), std::invalid_argument,
-                        says("add_columns: expected delta of shape [2, 1], found [3, 1]"));
-  BOOST_CHECK_EXCEPTION(add_columns(variable({2, 3}), variable({2, 2}), 2), std::invalid_argument,
-                        says("add_columns: expected columns in [0, 3), found [2, 4)"));
-  BOOST_CHECK_EXCEPTION(add_columns(variable({2, 3}), variable({2, 2}), -1), std::invalid_argument,
-                        says("add_columns: expected columns in [0, 3), found [-1, 1)"));
-  BOOST_CHECK_EXCEPTION(add_columns(variable({6}), variable({2, 2}), 0), std::invalid_argument,
-                        says("add_columns: expected base with 2 dimensions, found shape [6]"));
-  BOOST_CHECK_EXCEPTION(add_columns(variable({2, 3}), variable({2}), 0), std::invalid_argument,
-                        says("add_columns: expected delta with 2 dimensions, found shape [2]"));
-  BOOST_CHECK_EXCEPTION(add_columns(variable({2, 3}), Variable(), 0), std::invalid_argument,
-                        says("add_columns: operand 1 is undefined"));
-}
-
-BOOST_AUTO_TEST_CASE(add_columns_works_in_place_only_where_nobody_looks) {
-  const Variable delta = variable({2, 1});
-  Variable given_up(random_tensor({2, 3}));
-  const void* const memory = given_up.tensor().raw_data();
-  BOOST_TEST(add_columns(std::move(given_up), delta, 0).tensor().raw_data() == memory);
-
-  Variable kept(random_tensor({2, 3}));
-  const std::vector<double> before = values_of(kept.tensor());
-  add_columns(kept, delta, 0);
-  BOOST_CHECK(values_of(kept.tensor()) == before);
-
-  Variable viewed(random_tensor({2, 3}));
-  const Tensor view = viewed.tensor();
-  add_columns(std::move(viewed), delta, 0);
-  BOOST_CHECK(values_of(view) == before);
-}
-
 BOOST_AUTO_TEST_CASE(moving_elements_saves_at_most_the_index) {
   const Variable input = variable({4, 6});
   const Tensor index = indices({1, 2});
@@ -274,7 +221,6 @@ BOOST_AUTO_TEST_CASE(moving_elements_saves_at_most_the_index) {
   BOOST_TEST(saved_bytes(reshape(input, {24}), {}) == 0u);
   BOOST_TEST(saved_bytes(slice_columns(input, 1, 2), {}) == 0u);
   BOOST_TEST(saved_bytes(concat_columns({input, input}), {}) == 0u);
-  BOOST_TEST(saved_bytes(add_columns(input, input, 0), {}) == 0u);
 }
 
 BOOST_AUTO_TEST_SUITE_END()

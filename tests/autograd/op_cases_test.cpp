@@ -60,7 +60,7 @@ const std::map<std::string, size_t>& ops_in_bfloat16() {
                                                  {"activation_linear", 1},
                                                  {"layer_norm", 1},
                                                  {"gather_rows", 1},
-                                                 {"add_columns", 2},
+                                                 {"low_rank_update", 2},
                                                  {"dropout_residual_layer_norm", 2},
                                                  {"slice_columns", 1},
                                                  {"convert", 1},

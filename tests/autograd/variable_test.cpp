@@ -38,6 +38,28 @@ Variable probe(const Variable& input, std::function<std::vector<Tensor>(Tensor)>
   return record(input.tensor().clone(), {input}, [&] { return std::make_shared<ProbeBackward>(backward); });
 }
 
+/// Passes the gradient on, added in place to what later users of the input have found, if it can have that.
+class InPlaceBackward : public Node {
+ public:
+  explicit InPlaceBackward(bool& in_place) : in_place_(in_place) {}
+  std::string_view name() const override { return "in_place"; }
+  std::vector<Tensor*> saved_tensors() override { return {}; }
+  std::vector<Tensor> backward(Tensor grad_output) override {
+    Tensor grad = take_partial_grad(0);
+    in_place_ = grad.defined();
+    if (!in_place_) return {grad_output};
+    grad.backend().add_scaled(grad_output, 1.0, grad);
+    return {grad};
+  }
+
+ private:
+  bool& in_place_;
+};
+
+Variable adding_in_place(const Variable& input, bool& in_place) {
+  return record(input.tensor().clone(), {input}, [&] { return std::make_shared<InPlaceBackward>(in_place); });
+}
+
 }  // namespace
 
 BOOST_AUTO_TEST_SUITE(variable)
@@ -224,6 +246,36 @@ BOOST_AUTO_TEST_CASE(a_gradient_with_one_user_may_be_overwritten) {
   const Variable first = scale(x, 1), second = probe(x, look);
   sum(add(second, first)).backward();
   BOOST_TEST(!unique);
+}
+
+BOOST_AUTO_TEST_CASE(a_gradient_is_added_in_place_to_that_of_later_users) {
+  const Variable x = leaf({2, 3});
+  const auto gradient = [&](const Variable& sum_of_users) {
+    Variable(x).zero_grad();
+    sum(sum_of_users).backward();
+    return values_of(x.grad());
+  };
+  bool in_place = false;
+  {
+    const Variable y = scale(x, 5), first = adding_in_place(y, in_place), later = scale(y, 2);
+    BOOST_CHECK(gradient(add(first, later)) == (std::vector<double>{15, 15}));
+    BOOST_TEST(in_place);
+  }
+  {
+    const Variable y = scale(x, 5), first = adding_in_place(y, in_place);
+    BOOST_CHECK(gradient(first) == (std::vector<double>{5, 5}));
+    BOOST_TEST(!in_place);  // no later user
+  }
+  {
+    const Variable y = scale(x, 5), first = adding_in_place(y, in_place);
+    BOOST_CHECK(gradient(add(first, y)) == (std::vector<double>{10, 10}));
+    BOOST_TEST(!in_place);  // `first` and y get one tensor
+  }
+  {
+    const Variable first = adding_in_place(x, in_place), later = scale(x, 2);
+    BOOST_CHECK(gradient(add(first, later)) == (std::vector<double>{3, 3}));
+    BOOST_TEST(!in_place);  // a leaf's gradient may hold that of another pass
+  }
 }
 
 BOOST_AUTO_TEST_CASE(gradients_are_released_as_backward_consumes_them) {
