@@ -11,20 +11,15 @@
 #include "autograd/packed_attention.h"
 #include "nn/bert.h"
 #include "nn/initialization.h"
+#include "tests/nn/small_bert.h"
 
 using namespace normtune;
 
 namespace {
 
-BertConfig small_config() {
-  BertConfig config;
-  config.vocab_size = 20;
-  config.hidden_size = 8;
+BertConfig one_block_with_dropout() {
+  BertConfig config = testing::small_bert_config();
   config.num_hidden_layers = 1;
-  config.num_attention_heads = 2;
-  config.intermediate_size = 12;
-  config.max_position_embeddings = 16;
-  config.type_vocab_size = 2;
   config.hidden_dropout_prob = 0.4;
   config.attention_probs_dropout_prob = 0.3;
   config.classifier_dropout = 0.5;
@@ -95,7 +90,7 @@ class WrittenOut {
 BOOST_AUTO_TEST_SUITE(bert_dropout)
 
 BOOST_AUTO_TEST_CASE(every_place_drops_by_its_own_number) {
-  Bert model(small_config(), BertHead::classification, DType::float64);
+  Bert model(one_block_with_dropout(), BertHead::classification, DType::float64);
   for (const Parameter& parameter : model.parameters()) initialize_parameter(parameter, model.config(), 1);
   const std::vector<int32_t> ids = {2, 7, 9, 11, 3, 12}, types = {0, 0, 0, 1, 1, 1};
   const std::vector<TokenizedExample> examples = {{ids, types, 4},

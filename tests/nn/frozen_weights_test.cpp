@@ -4,6 +4,7 @@
 #include "autograd/sum.h"
 #include "nn/bert.h"
 #include "nn/initialization.h"
+#include "tests/nn/small_bert.h"
 #include "tests/nn/tensor_helpers.h"
 
 using namespace normtune;
@@ -14,20 +15,8 @@ BOOST_AUTO_TEST_SUITE(frozen_weights)
 
 namespace {
 
-BertConfig small_config() {
-  BertConfig config;
-  config.vocab_size = 20;
-  config.hidden_size = 12;
-  config.num_hidden_layers = 2;
-  config.num_attention_heads = 2;
-  config.intermediate_size = 20;
-  config.max_position_embeddings = 16;
-  config.type_vocab_size = 2;
-  return config;
-}
-
 Bert random_model() {
-  Bert model(small_config(), BertHead::classification);
+  Bert model(testing::small_bert_config(), BertHead::classification);
   for (const Parameter& parameter : model.parameters()) initialize_parameter(parameter, model.config(), 7);
   return model;
 }

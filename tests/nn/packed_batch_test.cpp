@@ -1,13 +1,15 @@
 #include "nn/packed_batch.h"
 
 #include <boost/test/unit_test.hpp>
-#include <cstring>
 
 #include "autograd/cross_entropy_loss.h"
 #include "nn/bert.h"
 #include "nn/initialization.h"
+#include "tests/nn/small_bert.h"
+#include "tests/nn/tensor_helpers.h"
 
 using namespace normtune;
+using normtune::testing::equal_bits;
 
 BOOST_AUTO_TEST_SUITE(packed_batch)
 
@@ -72,7 +74,7 @@ namespace {
 
 struct Results {
   Tensor logits;
-  std::vector<std::pair<std::string, Tensor>> gradients;
+  std::vector<NamedTensor> gradients;
 };
 
 Results compute(const Bert& model, Padding padding) {
@@ -82,28 +84,17 @@ Results compute(const Bert& model, Padding padding) {
   Results results{.logits = logits.tensor(), .gradients = {}};
   for (const Parameter& parameter : model.parameters()) {
     Variable variable = parameter.variable;
-    results.gradients.emplace_back(parameter.name, variable.grad());
+    results.gradients.push_back({parameter.name, variable.grad()});
     variable.zero_grad();
   }
   return results;
-}
-
-bool equal_bits(const Tensor& a, const Tensor& b) {
-  return a.nbytes() == b.nbytes() && std::memcmp(a.raw_data(), b.raw_data(), a.nbytes()) == 0;
 }
 
 }  // namespace
 
 /// With dropout, in the last layer for all rows and for [CLS] alone.
 BOOST_AUTO_TEST_CASE(no_result_depends_on_inert_tokens) {
-  BertConfig config;
-  config.vocab_size = 20;
-  config.hidden_size = 8;
-  config.num_hidden_layers = 2;
-  config.num_attention_heads = 2;
-  config.intermediate_size = 12;
-  config.max_position_embeddings = 16;
-  config.type_vocab_size = 2;
+  const BertConfig config = testing::small_bert_config();
   for (const bool last_layer_cls_only : {true, false}) {
     Bert model(config, BertHead::classification, DType::float32);
     model.set_last_layer_cls_only(last_layer_cls_only);
@@ -114,8 +105,8 @@ BOOST_AUTO_TEST_CASE(no_result_depends_on_inert_tokens) {
     const Results expected = compute(model, Padding::none), found = compute(model, Padding::to_bucket);
     BOOST_TEST(equal_bits(found.logits, expected.logits));
     for (size_t i = 0; i < expected.gradients.size(); ++i) {
-      BOOST_TEST(equal_bits(found.gradients[i].second, expected.gradients[i].second),
-                 "the gradient of " << expected.gradients[i].first << " changed");
+      BOOST_TEST(equal_bits(found.gradients[i].tensor, expected.gradients[i].tensor),
+                 "the gradient of " << expected.gradients[i].name << " changed");
     }
   }
 }
