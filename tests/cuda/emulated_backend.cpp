@@ -88,10 +88,11 @@ class ProtectedMemory final : public Allocator {
     stats_.in_use -= bytes;
     const bool is_captured = captured_.owns(block);
     if (is_captured && !captured_.is_capturing()) return;  // may belong to others by now
-    enqueue([this, block, bytes, size] { check_guard(block, bytes, size); });
     if (is_captured) {
+      enqueue([this, block, bytes, size] { check_guard(block, bytes, size); });
       captured_.deallocate(block, size);
     } else {
+      check_guard(block, bytes, size);
       free_[size].push_back(block);
     }
   }
