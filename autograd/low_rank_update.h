@@ -11,8 +11,11 @@ namespace normtune {
 ///
 ///   qkv = low_rank_update(std::move(qkv), hidden_states, query_A, query_B, alpha / r, 0);
 ///
-/// base    [rows, n]; given up by the caller (moved in, with no other user), its memory is used for the
-/// output input   [rows, k], same dtype and device as base lora_A  [r, k] lora_B  [m, r] return  [rows, n]
+/// base    [rows, n]; given up by the caller (moved in, with no other user): the output takes its memory
+/// input   [rows, k], same dtype and device as base
+/// lora_A  [r, k]
+/// lora_B  [m, r]
+/// return  [rows, n]
 ///
 /// Neither forward nor, where input has other users, backward makes a matrix of the update's size: products
 /// are added where their sums belong. Saves the input if A requires a gradient, scaling * input A^T if B

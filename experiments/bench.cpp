@@ -115,7 +115,7 @@ class BenchTrainer {
     }
     model_.set_last_layer_cls_only(options.last_layer_cls_only);
     optimizer_.emplace(apply_method(model_, options.method, options.seed), OptimizerSettings{});
-    captured_steps_.emplace(model_, objective_, *optimizer_);
+    captured_steps_.emplace(model_, objective_, *optimizer_, options.cuda_graphs);
     held_ = model_.hold_frozen_weights();
   }
 
@@ -125,10 +125,8 @@ class BenchTrainer {
   /// Waits for the device where loss and norm are read. So a step lasts from one reading to the next, with
   /// the update of the step before, as in a long training.
   UpdateResult train_step(int64_t batch) {
-    const bool captures = options_.cuda_graphs && captured_steps_->are_possible();
     return run_update(model_, objective_, *optimizer_, {.update = step_++, .indices = std::span(&batch, 1)},
-                      /*lr=*/5e-5, {.batch_size = 1, .dropout_seed = options_.seed},
-                      captures ? &*captured_steps_ : nullptr);
+                      /*lr=*/5e-5, {.batch_size = 1, .dropout_seed = options_.seed}, &*captured_steps_);
   }
 
   /// That a step on the first batch keeps for backward, for each token and layer.

@@ -28,8 +28,8 @@ void overwrite(TrainingBatch& batch, TrainingBatch source) {
 
 }  // namespace
 
-bool CapturedSteps::are_possible() const {
-  return backend_of(model_.device()).can_capture() && objective_.repeats_shapes();
+bool CapturedSteps::are_on() const {
+  return are_wanted_ && objective_.repeats_shapes() && backend_of(model_.device()).can_capture();
 }
 
 CapturedSteps::Outputs CapturedSteps::run(const TrainingBatch& batch, const ForwardContext& context) {

@@ -24,12 +24,13 @@ class CapturedSteps {
     Tensor squared_norms;  ///< see Optimizer::squared_gradient_norms()
   };
 
-  /// All of them must outlive this object.
-  CapturedSteps(Bert& model, const TrainingObjective& objective, Optimizer& optimizer)
-      : model_(model), objective_(objective), optimizer_(optimizer) {}
+  /// Model, objective and optimiser must outlive this object.
+  CapturedSteps(Bert& model, const TrainingObjective& objective, const Optimizer& optimizer, bool are_wanted)
+      : model_(model), objective_(objective), optimizer_(optimizer), are_wanted_(are_wanted) {}
 
-  /// Whether the device captures work and the objective's batches allow it.
-  bool are_possible() const;
+  /// Whether steps are captured: if they are wanted, the device captures work and the objective's batches
+  /// allow it.
+  bool are_on() const;
   /// Enqueues forward and backward of `batch`, made on the host with Padding::to_bucket, for parameters
   /// without gradients.
   Outputs run(const TrainingBatch& batch, const ForwardContext& context);
@@ -49,7 +50,8 @@ class CapturedSteps {
 
   Bert& model_;
   const TrainingObjective& objective_;
-  Optimizer& optimizer_;
+  const Optimizer& optimizer_;
+  bool are_wanted_;
   Tensor dropout_keys_;  // of the current step, on the device
   std::map<Key, Step> steps_;
 };

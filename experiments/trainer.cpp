@@ -20,7 +20,7 @@ Trainer::Trainer(Bert& model, const TrainingObjective& objective, Optimizer& opt
       optimizer_(optimizer),
       order_(std::move(order)),
       settings_(settings),
-      captured_steps_(model, objective, optimizer),
+      captured_steps_(model, objective, optimizer, settings.cuda_graphs),
       job_(job),
       log_(log),
       run_folder_(std::move(run_folder)),
@@ -100,10 +100,8 @@ void Trainer::take_step() {
   const UpdateExamples examples{.update = state_.step,
                                 .epoch = order_.epoch_of(state_.step),
                                 .indices = order_.update_examples(state_.step)};
-  CapturedSteps* captured =
-      settings_.cuda_graphs && captured_steps_.are_possible() ? &captured_steps_ : nullptr;
   const UpdateResult result =
-      run_update(model_, objective_, optimizer_, examples, lr, settings_.update, captured);
+      run_update(model_, objective_, optimizer_, examples, lr, settings_.update, &captured_steps_);
   const std::chrono::duration<double, std::milli> time = std::chrono::steady_clock::now() - start;
   step_milliseconds_.push_back(time.count());
   milliseconds_since_log_ += time.count();

@@ -84,7 +84,7 @@ UpdateResult run_update(Bert& model, const TrainingObjective& objective, Optimiz
   UpdateResult result;
   optimizer.zero_grad();
   std::vector<Tensor> to_read;  // the share of each batch in the loss, and the squares of the gradient's norm
-  if (captured != nullptr && batches.size() == 1) {
+  if (captured != nullptr && captured->are_on() && batches.size() == 1) {
     const TrainingBatch batch = objective.batch(model, update, batches[0], {.padding = Padding::to_bucket});
     note_work(batch, result);
     const CapturedSteps::Outputs outputs = captured->run(batch, context);

@@ -25,7 +25,7 @@ struct UpdateResult {
 /// clipped as PyTorch's clip_grad_norm_ does: times min(1, max_grad_norm / (norm + 1e-6)), the norm taken
 /// over all trainable elements. The number of the update keys the dropout masks. Throws Error(numeric),
 /// before anything moves, if the loss or a gradient is not finite; the message names the step (update + 1),
-/// the tensor and the examples. An update of one batch is one of the `captured` steps, where there are some.
+/// the tensor and the examples. An update of one batch is one of the `captured` steps, if these are on.
 UpdateResult run_update(Bert& model, const TrainingObjective& objective, Optimizer& optimizer,
                         const UpdateExamples& update, double lr, const UpdateSettings& settings,
                         CapturedSteps* captured = nullptr);

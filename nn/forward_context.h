@@ -40,7 +40,8 @@ struct ForwardContext {
 
 /// The key of every dropout site of a model with so many layers, [number of sites] int64 on the host.
 inline Tensor dropout_keys(uint64_t dropout_seed, int64_t step, int64_t num_layers) {
-  std::vector<int64_t> keys(static_cast<size_t>(dropout_site(num_layers, DropoutPlace{})));
+  const int32_t num_sites = dropout_site(num_layers, DropoutPlace{});  // the first that there is not
+  std::vector<int64_t> keys(static_cast<size_t>(num_sites));
   for (size_t site = 0; site < keys.size(); ++site) {
     keys[site] = std::bit_cast<int64_t>(dropout_key(dropout_seed, step, static_cast<int32_t>(site)));
   }
