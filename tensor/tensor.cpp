@@ -6,6 +6,17 @@
 
 namespace normtune {
 
+namespace {
+
+Shape with_leading_dimension(const Shape& shape, int64_t size) {
+  std::array<int64_t, Shape::max_rank> sizes{};
+  std::copy(shape.begin(), shape.end(), sizes.begin());
+  sizes[0] = size;
+  return Shape(std::span<const int64_t>(sizes.data(), static_cast<size_t>(shape.rank())));
+}
+
+}  // namespace
+
 Storage::Storage(size_t bytes, Device device) : bytes_(bytes), device_(device) {
   data_ = backend_of(device).allocator().allocate(bytes, born_zero_);
 }
@@ -71,15 +82,27 @@ Tensor Tensor::slice(int64_t begin, int64_t end) const {
   check(defined() && shape_.rank() > 0, "tensor: slice() needs a defined tensor with a leading dimension");
   check(0 <= begin && begin <= end && end <= size(0),
         "slice: [{}, {}) is not inside the leading dimension of {}", begin, end, shape_);
-  std::array<int64_t, Shape::max_rank> sizes{};
-  std::copy(shape_.begin(), shape_.end(), sizes.begin());
   int64_t row_size = 1;
-  for (int dim = 1; dim < shape_.rank(); ++dim) row_size *= sizes[static_cast<size_t>(dim)];
-  sizes[0] = end - begin;
+  for (int dim = 1; dim < shape_.rank(); ++dim) row_size *= size(dim);
   Tensor view = *this;
-  view.shape_ = Shape(std::span<const int64_t>(sizes.data(), static_cast<size_t>(shape_.rank())));
+  view.shape_ = with_leading_dimension(shape_, end - begin);
   view.offset_ += begin * row_size;
   return view;
+}
+
+Tensor Tensor::stacked(const std::vector<Tensor>& tensors) {
+  Tensor all = tensors.at(0);
+  int64_t elements = 0, rows = 0;
+  for (const Tensor& tensor : tensors) {
+    check(tensor.defined() && tensor.shape_.rank() > 0 && tensor.dtype_ == all.dtype_ &&
+              with_leading_dimension(tensor.shape_, 1) == with_leading_dimension(all.shape_, 1),
+          "stacked: expected tensors that differ in their leading dimension alone");
+    if (tensor.storage_ != all.storage_ || tensor.offset_ != all.offset_ + elements) return {};
+    elements += tensor.numel();
+    rows += tensor.size(0);
+  }
+  all.shape_ = with_leading_dimension(all.shape_, rows);
+  return all;
 }
 
 Tensor Tensor::clone() const {

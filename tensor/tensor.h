@@ -85,6 +85,9 @@ class Tensor {
   Tensor reshape(const Shape& shape) const;
   /// Rows [begin, end) of the leading dimension; shares the storage.
   Tensor slice(int64_t begin, int64_t end) const;
+  /// The tensors behind each other in the leading dimension, if they are adjacent parts of one storage, which
+  /// is shared; undefined where they are not.
+  static Tensor stacked(const std::vector<Tensor>& tensors);
   /// A copy in a storage of its own.
   Tensor clone() const;
   /// A copy converted to another floating-point dtype; the tensor itself if it has it already.

@@ -62,6 +62,18 @@ BOOST_AUTO_TEST_CASE(reshape_and_slice_share_the_storage) {
   BOOST_TEST(x.slice(2, 2).numel() == 0);
 }
 
+BOOST_AUTO_TEST_CASE(adjacent_slices_are_stacked_without_a_copy) {
+  const Tensor all = Tensor::zeros({6, 2}, DType::float32);
+  const Tensor stacked = Tensor::stacked({all.slice(1, 3), all.slice(3, 3), all.slice(3, 4)});
+  BOOST_CHECK(stacked.shape() == (Shape{3, 2}));
+  BOOST_TEST(stacked.raw_data() == all.slice(1, 2).raw_data());
+  BOOST_CHECK(stacked.storage() == all.storage());
+  BOOST_TEST(!Tensor::stacked({all.slice(1, 3), all.slice(4, 5)}).defined());  // a gap
+  BOOST_TEST(!Tensor::stacked({all.slice(3, 4), all.slice(1, 3)}).defined());  // the wrong order
+  BOOST_TEST(!Tensor::stacked({all, all.clone()}).defined());
+  BOOST_CHECK_THROW(Tensor::stacked({all, Tensor::zeros({6, 3}, DType::float32)}), std::invalid_argument);
+}
+
 BOOST_AUTO_TEST_CASE(clone_has_a_storage_of_its_own) {
   const Tensor x = counting({4});
   const Tensor copy = x.slice(1, 3).clone();
