@@ -22,9 +22,10 @@ class ActivationLinearBackward : public Node {
     if (needs_input_grad(0) || needs_input_grad(1)) buffer = Tensor::empty_like(input);
     if (needs_input_grad(1)) {
       backend.activation_forward(kind_, input, buffer);
-      grads[1] = reduction().weight_gradient(grad_output, buffer);
+      grads[1] = reduction().weight_gradient(grad_output, grad_output, buffer);
     }
     if (needs_input_grad(0)) {
+      if (!buffer.is_unique()) buffer = Tensor::empty_like(input);  // the weight's gradient still reads it
       backend.matmul({.a = grad_output, .b = weight, .c = buffer});
       backend.activation_backward(kind_, input, buffer, buffer);
       grads[0] = std::move(buffer);

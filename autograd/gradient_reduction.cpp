@@ -34,7 +34,8 @@ Tensor GradientReduction::bias_gradient(const Tensor& grad_output, const MatrixR
   return grad;
 }
 
-Tensor GradientReduction::weight_gradient(const MatrixRef& grad_columns, const Tensor& input) const {
+Tensor GradientReduction::weight_gradient(const Tensor& grad_output, const MatrixRef& grad_columns,
+                                          const Tensor& input) const {
   Tensor grad =
       Tensor::empty({grad_columns.cols, input.size(1)}, parameter_dtype(input.dtype()), input.device());
   Backend& backend = input.backend();
@@ -42,7 +43,8 @@ Tensor GradientReduction::weight_gradient(const MatrixRef& grad_columns, const T
     backend.squared_products(
         {.a = grad_columns, .b = input, .cu_seqlens = bounds(grad_columns.rows), .output = grad});
   } else {
-    backend.matmul({.a = grad_columns, .transpose_a = true, .b = input, .c = grad});
+    backend.matmul_beside({.a = grad_columns, .transpose_a = true, .b = input, .c = grad},
+                          {grad_output, input});
   }
   return grad;
 }

@@ -25,8 +25,10 @@ class GradientReduction {
 
   /// Of a bias that is added to some columns of the output: `grad_columns` are those of `grad_output`.
   Tensor bias_gradient(const Tensor& grad_output, const MatrixRef& grad_columns) const;
-  /// Of W in Y = X W^T; a row's gradient is the outer product of its rows of dY and X.
-  Tensor weight_gradient(const MatrixRef& grad_columns, const Tensor& input) const;
+  /// Of W in Y = X W^T, whose output is some columns of `grad_output`; a row's gradient is the outer product
+  /// of its rows of dY and X. The sum may still be under way (Backend::matmul_beside): X and dY are then not
+  /// unique.
+  Tensor weight_gradient(const Tensor& grad_output, const MatrixRef& grad_columns, const Tensor& input) const;
   /// Of w in y = n * w, n [num_rows, columns]. Squares only: the sum comes with layer_norm_backward().
   Tensor squared_gain_gradient(const Tensor& grad_output, const Tensor& normalized) const;
   /// Of a table whose rows `index` were looked up.

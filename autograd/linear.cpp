@@ -1,7 +1,6 @@
 #include "autograd/linear.h"
 
 #include <algorithm>
-#include <optional>
 
 #include "autograd/checks.h"
 
@@ -9,46 +8,28 @@ namespace normtune {
 
 namespace {
 
-/// The tensors as one matrix [all elements / columns, columns], if they are adjacent parts of one storage.
-std::optional<MatrixRef> stacked(const std::vector<Tensor>& tensors, int64_t columns) {
-  MatrixRef all(tensors[0]);
-  int64_t elements = tensors[0].numel();
-  for (size_t i = 1; i < tensors.size(); ++i) {
-    const Tensor& previous = tensors[i - 1];
-    if (tensors[i].storage() != previous.storage() ||
-        tensors[i].storage_offset() != previous.storage_offset() + previous.numel()) {
-      return std::nullopt;
-    }
-    elements += tensors[i].numel();
-  }
-  all.rows = elements / columns;
-  all.cols = all.ld = columns;
-  return all;
-}
-
-std::optional<MatrixRef> stacked_weights(const std::vector<Tensor>& weights) {
-  return stacked(weights, weights[0].size(1));
-}
-
-/// output = input weight^T + bias.
-void multiply_by_weight(const MatrixRef& weight, const std::optional<MatrixRef>& bias, const Tensor& input,
+/// output = input weight^T + bias; the bias may be undefined.
+void multiply_by_weight(const Tensor& weight, const Tensor& bias, const Tensor& input,
                         const MatrixRef& output) {
-  input.backend().matmul({.a = input, .b = weight, .transpose_b = true, .c = output, .bias = bias});
+  Backend::MatMul product{.a = input, .b = weight, .transpose_b = true, .c = output};
+  if (bias.defined()) product.bias = bias;
+  input.backend().matmul(product);
 }
 
 /// output = input [W_0; W_1; ...]^T + [b_0, b_1, ...]
 void multiply_by_weights(const Tensor& input, const std::vector<Tensor>& weights,
                          const std::vector<Tensor>& biases, const Tensor& output) {
-  const auto all_weights = stacked_weights(weights);
+  const Tensor all_weights = Tensor::stacked(weights);
   const bool no_bias = std::ranges::none_of(biases, &Tensor::defined);
   const bool all_biases = std::ranges::all_of(biases, &Tensor::defined);
-  const auto all_bias = all_biases ? stacked(biases, output.size(1)) : std::nullopt;
-  if (all_weights && (no_bias || all_bias)) return multiply_by_weight(*all_weights, all_bias, input, output);
+  const Tensor all_bias = all_biases ? Tensor::stacked(biases) : Tensor();
+  if (all_weights.defined() && (no_bias || all_bias.defined())) {
+    return multiply_by_weight(all_weights, all_bias, input, output);
+  }
   int64_t column = 0;
   for (size_t i = 0; i < weights.size(); ++i) {
     const int64_t end = column + weights[i].size(0);
-    const auto bias = biases[i].defined() ? std::optional<MatrixRef>(biases[i]) : std::nullopt;
-    multiply_by_weight(weights[i], bias, input, MatrixRef(output).columns(column, end));
+    multiply_by_weight(weights[i], biases[i], input, MatrixRef(output).columns(column, end));
     column = end;
   }
 }
@@ -74,7 +55,8 @@ class LinearBackward : public Node {
     for (size_t i = 0; i < num_weights; ++i) {
       const int64_t end = column + out_features_[i];
       const MatrixRef grad_columns = MatrixRef(grad_output).columns(column, end);
-      if (needs_input_grad(1 + i)) grads[1 + i] = reduction().weight_gradient(grad_columns, input);
+      if (needs_input_grad(1 + i))
+        grads[1 + i] = reduction().weight_gradient(grad_output, grad_columns, input);
       if (needs_input_grad(1 + num_weights + i)) {
         grads[1 + num_weights + i] = reduction().bias_gradient(grad_output, grad_columns);
       }
@@ -92,8 +74,8 @@ class LinearBackward : public Node {
     Backend& backend = grad_output.backend();
     Tensor grad =
         Tensor::empty({grad_output.size(0), weights[0].size(1)}, grad_output.dtype(), grad_output.device());
-    if (const auto all = stacked_weights(weights)) {
-      backend.matmul({.a = grad_output, .b = *all, .c = grad});
+    if (const Tensor all = Tensor::stacked(weights); all.defined()) {
+      backend.matmul({.a = grad_output, .b = all, .c = grad});
       return grad;
     }
     int64_t column = 0;
@@ -173,8 +155,8 @@ std::shared_ptr<const void> hold_constant_weights(const std::vector<Variable>& w
     check(!weight.requires_grad(), "linear: a weight that requires a gradient is not constant");
     held->weights.push_back(weight.tensor());
   }
-  const auto all = stacked_weights(held->weights);
-  if (all) held->form = weights[0].backend().hold_constant(*all, pass == Pass::forward);
+  const Tensor all = Tensor::stacked(held->weights);
+  if (all.defined()) held->form = all.backend().hold_constant(all, pass == Pass::forward);
   return held->form ? held : nullptr;
 }
 

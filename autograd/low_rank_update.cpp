@@ -20,10 +20,10 @@ class LowRankUpdateBackward : public Node {
   std::vector<Tensor> backward(Tensor grad_output) override {
     const MatrixRef grad_columns = MatrixRef(grad_output).columns(column_, column_ + out_features_);
     std::vector<Tensor> grads(4);
-    if (needs_input_grad(3)) grads[3] = reduction().weight_gradient(grad_columns, low_rank);
+    if (needs_input_grad(3)) grads[3] = reduction().weight_gradient(grad_output, grad_columns, low_rank);
     if (needs_input_grad(1) || needs_input_grad(2)) {
       const Tensor grad_low_rank = low_rank_gradient(grad_output, grad_columns);
-      if (needs_input_grad(2)) grads[2] = reduction().weight_gradient(grad_low_rank, input);
+      if (needs_input_grad(2)) grads[2] = reduction().weight_gradient(grad_low_rank, grad_low_rank, input);
       if (needs_input_grad(1)) grads[1] = input_gradient(grad_low_rank);
     }
     if (needs_input_grad(0)) grads[0] = std::move(grad_output);

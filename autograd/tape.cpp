@@ -27,10 +27,11 @@ Tensor add_gradients(Tensor a, Tensor b) {
 }  // namespace
 
 /// Plays the recorded ops in reverse. A node is run when every later node is done, hence when its gradient is
-/// complete: the users of a value are always recorded after it.
+/// complete: the users of a value are always recorded after it. Gradients of weights may be under way until
+/// the end (GradientReduction::weight_gradient); whoever reads one before joins these products first.
 class Tape {
  public:
-  explicit Tape(const GradientReduction& reduction) : reduction_(reduction) {}
+  Tape(const GradientReduction& reduction, Backend& backend) : reduction_(reduction), backend_(backend) {}
 
   /// Connects `node` to its inputs and wraps its output.
   static Variable attach(Tensor output, std::shared_ptr<Node> node, std::span<const Variable> inputs) {
@@ -72,11 +73,17 @@ class Tape {
   }
 
   void play() {
-    while (!pending_.empty()) {
-      auto [node, grad] = std::move(pending_.begin()->second);
-      pending_.erase(pending_.begin());
-      run(*node, std::move(grad));
+    try {
+      while (!pending_.empty()) {
+        auto [node, grad] = std::move(pending_.begin()->second);
+        pending_.erase(pending_.begin());
+        run(*node, std::move(grad));
+      }
+    } catch (...) {
+      backend_.join_products();
+      throw;
     }
+    backend_.join_products();
   }
 
   static const std::vector<std::shared_ptr<AutogradMeta>>& inputs(const Node& node) { return node.inputs_; }
@@ -100,8 +107,9 @@ class Tape {
     Tensor grad;
   };
 
-  static void deliver_to_leaf(AutogradMeta& leaf, Tensor grad) {
+  void deliver_to_leaf(AutogradMeta& leaf, Tensor grad) {
     if (leaf.grad.defined()) {
+      backend_.join_products();
       leaf.grad = add_gradients(std::move(leaf.grad), std::move(grad));
     } else {
       // A leaf's gradient is its owner's to change, so it must not share a storage with another gradient.
@@ -139,11 +147,13 @@ class Tape {
       if (i >= grad_inputs.size() || !grad_inputs[i].defined()) {
         throw std::logic_error(fmt::format("backward: {} computed no gradient for input {}", node.name(), i));
       }
+      if (node.reduces_rows(i) && inputs[i]->grad_fn) backend_.join_products();  // a node will read it
       deliver(inputs[i], std::move(grad_inputs[i]));
     }
   }
 
   const GradientReduction& reduction_;
+  Backend& backend_;
   std::unordered_set<const AutogradMeta*> squared_leaves_;
   std::map<uint64_t, Pending, std::greater<>> pending_;  // by sequence number, the latest node first
 };
@@ -170,7 +180,7 @@ void Variable::play_tape(const GradientReduction& reduction) const {
   check(defined() && tensor().numel() == 1, "backward: expected a variable with one element, found {}",
         defined() ? fmt::format("shape {}", shape()) : "an undefined one");
   if (!requires_grad()) throw std::logic_error("backward: no input of this variable requires a gradient");
-  Tape tape(reduction);
+  Tape tape(reduction, backend());
   tape.deliver(meta(), Tensor::full(shape(), 1.0, dtype(), device()));
   tape.play();
 }

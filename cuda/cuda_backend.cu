@@ -9,8 +9,10 @@
 #include "cuda/matrix_products.h"
 #include "cuda/pinned_blocks.h"
 #include "cuda/runtime.h"
+#include "cuda/side_stream.h"
 #include "cuda/staging_ring.h"
 #include "cuda/stream_allocator.h"
+#include "cuda/work_beside.h"
 
 namespace normtune::cuda {
 
@@ -72,9 +74,13 @@ class Stopwatch {
 /// What must be there before KernelBackend is.
 struct Foundation {
   Stream stream_;
+  Stream side_stream_;  // takes what the main one leaves free
   StreamAllocator allocator_;
 
-  explicit Foundation(int device_index) : stream_(device_index), allocator_(stream_) {}
+  explicit Foundation(int device_index)
+      : stream_(device_index, Priority::high),
+        side_stream_(device_index, Priority::low),
+        allocator_(stream_) {}
 };
 
 class CudaBackend final : private Foundation, public KernelBackend<StreamLauncher> {
@@ -83,7 +89,9 @@ class CudaBackend final : private Foundation, public KernelBackend<StreamLaunche
       : Foundation(device_index),
         KernelBackend({.device = stream_.device(), .stream = &stream_}),
         staging_(PinnedBlocks(stream_)),
-        products_(stream_, allocator_) {}
+        products_(stream_, allocator_),
+        products_beside_(side_stream_, allocator_),
+        work_beside_(SideStream(stream_, side_stream_, WorkBeside<SideStream>::most_pending)) {}
 
   std::string name() const override { return "cuda"; }
   Allocator& allocator() override { return allocator_; }
@@ -120,12 +128,21 @@ class CudaBackend final : private Foundation, public KernelBackend<StreamLaunche
     }
     const bool fuses_bias = bias.matrix.data != nullptr && MatrixProducts::takes_bias(bias.matrix.data);
     if (k > 0) {
-      multiply_matrices(args, fuses_bias ? bias.matrix.data : nullptr);
+      products_.multiply(product_of(args, factors_of(args), fuses_bias ? bias.matrix.data : nullptr));
     } else if (!args.accumulate) {
       clear_matrix(launch_, args.c);
     }
     if (args.bias && !fuses_bias) cuda::add_bias(launch_, args.c, *args.bias, args.c);
   }
+
+  void matmul_beside(const MatMul& args, std::vector<Tensor> factors) override {
+    const int64_t k = args.transpose_a ? args.a.rows : args.a.cols;
+    if (args.c.rows == 0 || args.c.cols == 0 || k == 0 || args.bias) return matmul(args);
+    const Factors rounded = factors_of(args);  // by the main stream
+    factors.insert(factors.end(), {rounded.a.memory, rounded.b.memory});
+    work_beside_.run(std::move(factors), [&] { products_beside_.multiply(product_of(args, rounded)); });
+  }
+  void join_products() override { work_beside_.join(); }
 
   void batched_matmul(const BatchedMatMul& args) override {
     const int64_t a_rows = args.a.size(1), a_cols = args.a.size(2);
@@ -171,23 +188,19 @@ class CudaBackend final : private Foundation, public KernelBackend<StreamLaunche
   }
 
   /// c (+)= op(a) op(b), with at least one element and term, plus a bias of c's dtype.
-  void multiply_matrices(const MatMul& args, const void* bias) {
-    RoundedMatrix a{.memory = {}, .matrix = args.a}, b{.memory = {}, .matrix = args.b};
-    if (multiplies_bfloat16(args)) {
-      a = round_to_bfloat16(launch_, args.a);
-      b = rounded_right_factor(args.b);
-    }
-    products_.multiply({.m = args.c.rows,
-                        .n = args.c.cols,
-                        .k = args.transpose_a ? args.a.rows : args.a.cols,
-                        .a = {a.matrix.data, a.matrix.ld, args.transpose_a},
-                        .b = {b.matrix.data, b.matrix.ld, args.transpose_b},
-                        .c = {args.c.data, args.c.ld},
-                        .accumulate = args.accumulate,
-                        .bias = bias,
-                        .factor_dtype = a.matrix.dtype,
-                        .result_dtype = args.c.dtype,
-                        .rounds_to_tf32 = product_precision_ == ProductPrecision::tf32});
+  Product product_of(const MatMul& args, const Factors& factors, const void* bias = nullptr) const {
+    const MatrixRef &a = factors.a.matrix, &b = factors.b.matrix;
+    return {.m = args.c.rows,
+            .n = args.c.cols,
+            .k = args.transpose_a ? args.a.rows : args.a.cols,
+            .a = {a.data, a.ld, args.transpose_a},
+            .b = {b.data, b.ld, args.transpose_b},
+            .c = {args.c.data, args.c.ld},
+            .accumulate = args.accumulate,
+            .bias = bias,
+            .factor_dtype = a.dtype,
+            .result_dtype = args.c.dtype,
+            .rounds_to_tf32 = product_precision_ == ProductPrecision::tf32};
   }
 
   template <typename Work>
@@ -203,7 +216,8 @@ class CudaBackend final : private Foundation, public KernelBackend<StreamLaunche
   }
 
   StagingRing<PinnedBlocks> staging_;
-  MatrixProducts products_;
+  MatrixProducts products_, products_beside_;  // two at a time cannot share a workspace
+  WorkBeside<SideStream> work_beside_;
   bool is_capturing_ = false;
 };
 

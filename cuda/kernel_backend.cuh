@@ -123,15 +123,17 @@ class KernelBackend : public Backend {
   }
 
  protected:
-  /// Whether a product rounds its factors to bfloat16, or finds them in it.
-  bool multiplies_bfloat16(const MatMul& args) const {
-    return product_precision_ == ProductPrecision::bf16 || args.a.dtype == DType::bfloat16 ||
-           args.b.dtype == DType::bfloat16;
-  }
-  /// A right factor in bfloat16: the copy that is held, or a new one.
-  RoundedMatrix rounded_right_factor(const MatrixRef& b) const {
-    const auto held = constant_factors_.find(rounded_key(b));
-    return held ? *held : round_to_bfloat16(launch_, b);
+  /// The factors of a product as it multiplies them: rounded to bfloat16, or as they are.
+  struct Factors {
+    RoundedMatrix a, b;
+  };
+  Factors factors_of(const MatMul& args) const {
+    if (product_precision_ != ProductPrecision::bf16 && args.a.dtype != DType::bfloat16 &&
+        args.b.dtype != DType::bfloat16) {
+      return {.a = {.memory = {}, .matrix = args.a}, .b = {.memory = {}, .matrix = args.b}};
+    }
+    const auto held = constant_factors_.find(rounded_key(args.b));
+    return {.a = round_to_bfloat16(launch_, args.a), .b = held ? *held : round_to_bfloat16(launch_, args.b)};
   }
 
   Launcher launch_;

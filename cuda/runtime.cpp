@@ -47,10 +47,14 @@ void check_cuda(cudaError_t code, std::string_view call) {
        cudaGetErrorName(code));
 }
 
-Stream::Stream(int device_index) : device_index_(device_index) {
+Stream::Stream(int device_index, Priority priority) : device_index_(device_index) {
   check_device(device_index);
   check_cuda(cudaSetDevice(device_index), "cudaSetDevice");
-  check_cuda(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "cudaStreamCreateWithFlags");
+  int lowest = 0, highest = 0;
+  check_cuda(cudaDeviceGetStreamPriorityRange(&lowest, &highest), "cudaDeviceGetStreamPriorityRange");
+  check_cuda(cudaStreamCreateWithPriority(&stream_, cudaStreamNonBlocking,
+                                          priority == Priority::high ? highest : lowest),
+             "cudaStreamCreateWithPriority");
 }
 
 cudaStream_t Stream::use() const {

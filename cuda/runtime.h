@@ -12,11 +12,14 @@ namespace normtune::cuda {
 /// reason. An error of an earlier kernel may show in a later call only.
 void check_cuda(cudaError_t code, std::string_view call);
 
-/// The stream of a device, on which everything of the device runs in order.
+/// Which stream's kernels a device begins first where several are ready.
+enum class Priority { high, low };
+
+/// A stream of a device: what is enqueued on it runs in order.
 class Stream {
  public:
   /// Throws Error(usage) if the machine has no such device, or one below compute capability 8.0.
-  explicit Stream(int device_index);
+  Stream(int device_index, Priority priority);
   Stream(const Stream&) = delete;
   Stream& operator=(const Stream&) = delete;
 

@@ -12,9 +12,9 @@
 
 namespace normtune::cuda {
 
-/// Memory of a device in the order of its stream: a block given back is handed out again at once, because
-/// whatever still uses it is enqueued before whatever will use it next. CUDA's memory pool keeps what was
-/// given back, so that a training step that repeats the allocations of the last one asks the system for
+/// Memory of a device in the order of its main stream: a block given back is handed out again at once,
+/// because whatever still uses it is enqueued before whatever will use it next. CUDA's memory pool keeps what
+/// was given back, so that a training step that repeats the allocations of the last one asks the system for
 /// nothing. While the stream is captured, memory comes from CapturedMemory.
 class StreamAllocator final : public Allocator {
  public:

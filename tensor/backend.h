@@ -156,6 +156,13 @@ class Backend {
     std::optional<MatrixRef> bias = std::nullopt;
   };
   virtual void matmul(const MatMul& args) = 0;
+  /// matmul() of a result that is needed late, the gradient of a weight: the device may compute it beside all
+  /// that follows, until join_products(). Until then c must live, and nobody may read or write it, nor write
+  /// to the factors. `factors` are the tensors in which a and b lie; their memory is kept as long as it is
+  /// read.
+  virtual void matmul_beside(const MatMul& args, std::vector<Tensor> factors) = 0;
+  /// What follows comes after all products of matmul_beside().
+  virtual void join_products() = 0;
   /// Allows matmul() to keep a factor b, for products with this transpose_b, in the form that it multiplies
   /// by: packed or rounded once instead of in every product. The bits of the products are the same. As long
   /// as the returned object lives, the matrix must live too, its elements must not change, and it takes

@@ -38,6 +38,8 @@ class CpuBackend final : public Backend {
   void dropout(const Tensor& input, const DropoutMask& mask, const Tensor& output) override;
 
   void matmul(const MatMul& args) override;
+  void matmul_beside(const MatMul& args, std::vector<Tensor> /*factors*/) override { matmul(args); }
+  void join_products() override {}
   std::shared_ptr<const void> hold_constant(const MatrixRef& b, bool transpose_b) override;
   void set_product_precision(ProductPrecision precision) override;
   /// Kernels here compute in float32 and would only convert.

@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <functional>
 #include <map>
 #include <optional>
@@ -15,6 +16,7 @@
 #include "tests/cuda/emulator.h"
 //
 #include "cuda/kernel_backend.cuh"
+#include "cuda/work_beside.h"
 #include "tensor/captured_memory.h"
 
 namespace normtune::emulator {
@@ -89,10 +91,14 @@ class ProtectedMemory final : public Allocator {
     const bool is_captured = captured_.owns(block);
     if (is_captured && !captured_.is_capturing()) return;  // may belong to others by now
     if (is_captured) {
-      enqueue([this, block, bytes, size] { check_guard(block, bytes, size); });
+      enqueue([this, block, bytes, size] {
+        check_guard(block, bytes, size);
+        poison(block, bytes);
+      });
       captured_.deallocate(block, size);
     } else {
       check_guard(block, bytes, size);
+      if (!captured_.is_capturing()) poison(block, bytes);  // otherwise noted work still reads what it held
       free_[size].push_back(block);
     }
   }
@@ -120,6 +126,12 @@ class ProtectedMemory final : public Allocator {
     if (std::all_of(block + bytes, block + size, untouched)) return;
     std::fputs("emulator: a kernel wrote beyond the end of its memory\n", stderr);
     std::abort();  // deallocation happens in destructors
+  }
+
+  /// Whoever still reads memory that was given back shall find NaN.
+  void poison(std::byte* block, size_t bytes) {
+    const Access access(*this);
+    std::memset(block, 0xFF, bytes);
   }
 
   std::byte* extend(size_t size) {
@@ -173,6 +185,24 @@ class NotedWork final : public CapturedWork {
   std::vector<std::function<void()>> work_;
 };
 
+/// A second stream as slow as can be: its work is done where the main stream waits for it, and not before.
+class SlowStream {
+ public:
+  void run(size_t slot, std::function<void()> work) { work_.push_back({slot, std::move(work)}); }
+  void wait(size_t slot) {
+    bool done = false;
+    while (!done) {
+      const auto [done_slot, work] = std::move(work_.front());
+      work_.pop_front();
+      work();
+      done = done_slot == slot;
+    }
+  }
+
+ private:
+  std::deque<std::pair<size_t, std::function<void()>>> work_;
+};
+
 class EmulatedBackend final : public cuda::KernelBackend<OpenLauncher> {
  public:
   EmulatedBackend() : KernelBackend({.device = {DeviceType::cuda, 0}}) {}
@@ -197,20 +227,16 @@ class EmulatedBackend final : public cuda::KernelBackend<OpenLauncher> {
     });
   }
 
-  void matmul(const MatMul& args) override {
-    MatMul product = args;
-    cuda::RoundedMatrix a, b;
-    if (multiplies_bfloat16(args)) {
-      a = cuda::round_to_bfloat16(launch_, args.a);
-      b = rounded_right_factor(args.b);
-      product.a = a.matrix;
-      product.b = b.matrix;
-    }
-    enqueue([product] {
-      const ProtectedMemory::Access access(memory());
-      backend_of({}).matmul(product);
+  void matmul(const MatMul& args) override { multiply(args, factors_of(args)); }
+  void matmul_beside(const MatMul& args, std::vector<Tensor> factors) override {
+    const Factors rounded = factors_of(args);
+    factors.insert(factors.end(), {rounded.a.memory, rounded.b.memory});
+    // The copies must live by what is kept for the work, not by the work itself.
+    work_beside_.run(std::move(factors), [args, a = rounded.a.matrix, b = rounded.b.matrix] {
+      multiply(args, {.a = {.memory = {}, .matrix = a}, .b = {.memory = {}, .matrix = b}});
     });
   }
+  void join_products() override { work_beside_.join(); }
   void batched_matmul(const BatchedMatMul& args) override {
     check(!noted, "emulator: batched products in captured work");
     const ProtectedMemory::Access access(memory());
@@ -249,6 +275,16 @@ class EmulatedBackend final : public cuda::KernelBackend<OpenLauncher> {
     noted.reset();
     return work;
   }
+  static void multiply(MatMul product, const Factors& factors) {
+    product.a = factors.a.matrix;
+    product.b = factors.b.matrix;
+    enqueue([product] {
+      const ProtectedMemory::Access access(memory());
+      backend_of({}).matmul(product);
+    });
+  }
+
+  cuda::WorkBeside<SlowStream> work_beside_{SlowStream()};
 };
 
 EmulatedBackend& the_backend() {
