@@ -56,13 +56,15 @@ Variable activation_linear(const Variable& input, Activation kind, const Variabl
   const Tensor activated = Tensor::empty_like(input.tensor());
   input.backend().activation_forward(kind, input.tensor(), activated);
   const Tensor output = Tensor::empty({input.size(0), out_features}, input.dtype(), input.device());
-  Backend::MatMul product{.a = activated, .b = weight.tensor(), .transpose_b = true, .c = output};
+  // A trainable weight is rounded once for forward and backward, as by linear().
+  const Tensor factor = weight.requires_grad() ? weight.tensor().to(input.dtype()) : weight.tensor();
+  Backend::MatMul product{.a = activated, .b = factor, .transpose_b = true, .c = output};
   if (bias.defined()) product.bias = bias.tensor();
   input.backend().matmul(product);
   return record(output, {input, weight, bias}, [&] {
     auto node = std::make_shared<ActivationLinearBackward>(kind);
     if (input.requires_grad() || weight.requires_grad()) node->input = input.tensor();
-    if (input.requires_grad()) node->weight = weight.tensor();
+    if (input.requires_grad()) node->weight = factor;
     return node;
   });
 }

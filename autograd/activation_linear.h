@@ -13,7 +13,8 @@ namespace normtune {
 /// return  [rows, out_features]
 ///
 /// Saves the input if input or weight requires a gradient (f(input) is recomputed for the weight's), and
-/// weight if the input does. Throws std::invalid_argument if shapes, dtypes or devices do not agree.
+/// weight if the input does, rounded as by linear(). Throws std::invalid_argument if shapes, dtypes or
+/// devices do not agree.
 Variable activation_linear(const Variable& input, Activation kind, const Variable& weight,
                            const Variable& bias);
 

@@ -34,6 +34,20 @@ void multiply_by_weights(const Tensor& input, const std::vector<Tensor>& weights
   }
 }
 
+/// The weights converted to `dtype`, adjacent ones together: they stay one matrix.
+std::vector<Tensor> converted(const std::vector<Tensor>& weights, DType dtype) {
+  const Tensor all = Tensor::stacked(weights);
+  const Tensor all_converted = all.defined() ? all.to(dtype) : Tensor();
+  std::vector<Tensor> results;
+  int64_t row = 0;
+  for (const Tensor& weight : weights) {
+    const int64_t end = row + weight.size(0);
+    results.push_back(all.defined() ? all_converted.slice(row, end) : weight.to(dtype));
+    row = end;
+  }
+  return results;
+}
+
 /// With Y = X W^T + b:  dX = dY W,  dW = dY^T X,  db = sum over rows of dY.  Several weights own ranges of
 /// dY's columns; dX is the sum of their products.
 class LinearBackward : public Node {
@@ -67,7 +81,7 @@ class LinearBackward : public Node {
   }
 
   Tensor input;                 // if some weight requires a gradient
-  std::vector<Tensor> weights;  // if the input does
+  std::vector<Tensor> weights;  // if the input does, trainable ones in its dtype
 
  private:
   Tensor input_gradient(const Tensor& grad_output) const {
@@ -126,6 +140,9 @@ Variable linear(const Variable& input, const std::vector<Variable>& weights,
     total_features += weight.size(0);
     weights_require_grad = weights_require_grad || weight.requires_grad();
   }
+  // Products in bfloat16 round their factors: here once for those of forward and backward. What is frozen is
+  // rounded where it is held (hold_constant_weights).
+  if (weights_require_grad) weight_tensors = converted(weight_tensors, input.dtype());
   for (const Variable& bias : biases) bias_tensors.push_back(bias.defined() ? bias.tensor() : Tensor());
   Tensor output = Tensor::empty({input.size(0), total_features}, input.dtype(), input.device());
   multiply_by_weights(input.tensor(), weight_tensors, bias_tensors, output);

@@ -15,7 +15,8 @@ namespace normtune {
 /// return  [rows, out_features]
 ///
 /// Saves the input if weight requires a gradient, and weight if the input does: with a frozen weight no
-/// activation is kept. Throws std::invalid_argument if shapes, dtypes or devices do not agree.
+/// activation is kept. A trainable weight beside an input in bfloat16 is rounded once, and the copy saved.
+/// Throws std::invalid_argument if shapes, dtypes or devices do not agree.
 Variable linear(const Variable& input, const Variable& weight, const Variable& bias);
 
 /// Several affine maps of one input side by side (query, key and value):

@@ -1,4 +1,6 @@
 #include <cmath>
+#include <functional>
+#include <limits>
 
 #include "autograd/cross_entropy_loss.h"
 #include "nn/bert.h"
@@ -50,7 +52,10 @@ struct Results {
   std::vector<std::pair<std::string, std::vector<double>>> gradients;
 };
 
-Results compute(const BertConfig& config, bool last_layer_cls_only, Device device, Precision precision) {
+/// `between` is done to the model after forward and before backward.
+Results compute(
+    const BertConfig& config, bool last_layer_cls_only, Device device, Precision precision,
+    const std::function<void(Bert&)>& between = [](Bert&) {}) {
   Bert model(config, BertHead::classification, use_precision(precision, device), device);
   model.set_last_layer_cls_only(last_layer_cls_only);
   for (Parameter& parameter : model.parameters()) {
@@ -64,6 +69,7 @@ Results compute(const BertConfig& config, bool last_layer_cls_only, Device devic
   const Variable logits = model.classify(batch_on(device), context);
   const Tensor labels = Tensor::from_values({4}, std::vector<int32_t>{0, 1, 1, 0}, device);
   const Variable loss = cross_entropy_loss(logits, labels, 0.25);
+  between(model);
   loss.backward();
   use_precision(Precision::fp32, device);
   const auto doubles = [](const Tensor& tensor) { return oracle::doubles(tensor.to(Device{})); };
@@ -105,6 +111,27 @@ BOOST_AUTO_TEST_CASE(logits_loss_and_gradients_are_near_float32) {
         check_gradients(found, expected);
       }
     }
+  }
+}
+
+/// Every weight between embeddings and heads is rounded in forward alone: changing it before backward, which
+/// nobody may do, changes no gradient.
+BOOST_AUTO_TEST_CASE(backward_rounds_no_weight) {
+  if (!device_at_hand()) return;
+  const auto change_weights = [](Bert& model) {
+    for (Parameter& parameter : model.parameters()) {
+      const bool is_weight = parameter.variable.shape().rank() == 2;
+      if (is_weight && parameter.name.find("encoder") != std::string::npos) {
+        Tensor(parameter.variable.tensor()).fill(std::numeric_limits<double>::quiet_NaN());
+      }
+    }
+  };
+  for (const bool last_layer_cls_only : {true, false}) {
+    const auto gradients = [&](auto... between) {
+      return compute(config_with(12), last_layer_cls_only, cuda_device, Precision::bf16, between...)
+          .gradients;
+    };
+    BOOST_CHECK(gradients(change_weights) == gradients());
   }
 }
 
