@@ -84,12 +84,19 @@ class LinearBackward : public Node {
   std::vector<Tensor> weights;  // if the input does, trainable ones in its dtype
 
  private:
+  /// dY W. In bfloat16 the product adds to what the input's later users have found: a sum that is rounded
+  /// once, and no pass over memory to add. Not in float32: the CPU's products add their terms block by block,
+  /// so that the sum would have other bits.
   Tensor input_gradient(const Tensor& grad_output) const {
     Backend& backend = grad_output.backend();
-    Tensor grad =
-        Tensor::empty({grad_output.size(0), weights[0].size(1)}, grad_output.dtype(), grad_output.device());
+    Tensor grad = grad_output.dtype() == DType::bfloat16 ? take_partial_grad(0) : Tensor();
+    bool accumulate = grad.defined();
+    if (!accumulate) {
+      grad =
+          Tensor::empty({grad_output.size(0), weights[0].size(1)}, grad_output.dtype(), grad_output.device());
+    }
     if (const Tensor all = Tensor::stacked(weights); all.defined()) {
-      backend.matmul({.a = grad_output, .b = all, .c = grad});
+      backend.matmul({.a = grad_output, .b = all, .c = grad, .accumulate = accumulate});
       return grad;
     }
     int64_t column = 0;
@@ -98,7 +105,8 @@ class LinearBackward : public Node {
       backend.matmul({.a = MatrixRef(grad_output).columns(column, end),
                       .b = weight,
                       .c = grad,
-                      .accumulate = column > 0});
+                      .accumulate = accumulate});
+      accumulate = true;
       column = end;
     }
     return grad;

@@ -1,9 +1,11 @@
 #include <limits>
 
 #include "autograd/activation_linear.h"
+#include "autograd/add.h"
 #include "autograd/convert.h"
 #include "autograd/linear.h"
 #include "autograd/multiply.h"
+#include "autograd/scale.h"
 #include "autograd/sum.h"
 #include "tests/cuda/device_testing.h"
 
@@ -207,6 +209,106 @@ BOOST_AUTO_TEST_CASE(nothing_is_copied_in_float32) {
     }
     const Variable output = activation_linear(input, Activation::gelu, weights.parts[0], Variable());
     BOOST_TEST(saved_weights(output)[0].storage() == weights.all.storage());
+  }
+}
+
+namespace {
+
+/// X goes through a layer Y = X W^T, and beside it.
+struct LayerAndResidual {
+  Tensor input, weight, grad_output, grad_residual;
+
+  /// terms: of the sums in dX = dY W.
+  LayerAndResidual(DType dtype, int64_t terms, Device device)
+      : input(floats({num_rows, in_features}, 1).to(dtype).to(device)),
+        weight(floats({terms, in_features}, 2).to(device)),
+        grad_output(floats({num_rows, terms}, 3).to(dtype).to(device)),
+        grad_residual(floats({num_rows, in_features}, 4).to(dtype).to(device)) {}
+
+  /// By backward(), which begins with what was recorded last.
+  std::vector<float> gradient(bool residual_is_last) const {
+    const Variable leaf = trainable(input), x = scale(leaf, 1);
+    const Variable earlier_residual = scale(x, 1), output = linear(x, trainable(weight), Variable());
+    const Variable residual = residual_is_last ? scale(x, 1) : earlier_residual;
+    add(loss_with(output, grad_output), loss_with(residual, grad_residual)).backward();
+    return values_of(leaf.grad());
+  }
+
+  /// dY W, rounded.
+  Tensor product() const {
+    Tensor grad = Tensor::empty_like(input);
+    grad.backend().matmul({.a = grad_output, .b = weight, .c = grad});
+    return grad;
+  }
+
+  static std::vector<float> sum_of(const Tensor& a, const Tensor& b) {
+    Tensor sum = Tensor::empty_like(a);
+    sum.backend().add(a, b, sum);
+    return values_of(sum);
+  }
+};
+
+}  // namespace
+
+/// What the residual has found is there first: the product is added to it, and their sum rounded once.
+BOOST_AUTO_TEST_CASE(the_input_gradient_is_added_in_the_product) {
+  if (!device_at_hand()) return;
+  const LayerAndResidual layer(DType::bfloat16, out_features, cuda_device);
+  const Tensor sum = layer.grad_residual.clone();
+  sum.backend().matmul({.a = layer.grad_output, .b = layer.weight, .c = sum, .accumulate = true});
+  BOOST_CHECK(layer.gradient(/*residual_is_last=*/true) == values_of(sum));
+  BOOST_CHECK(values_of(sum) != LayerAndResidual::sum_of(layer.product(), layer.grad_residual));
+}
+
+BOOST_AUTO_TEST_CASE(other_users_add_to_the_input_gradient_of_a_layer) {
+  if (!device_at_hand()) return;
+  const LayerAndResidual layer(DType::bfloat16, out_features, cuda_device);
+  BOOST_CHECK(layer.gradient(/*residual_is_last=*/false) ==
+              LayerAndResidual::sum_of(layer.product(), layer.grad_residual));
+}
+
+/// The residual's gradient is dY itself, which the product still reads.
+BOOST_AUTO_TEST_CASE(a_gradient_that_others_use_is_not_added_to) {
+  if (!device_at_hand()) return;
+  const LayerAndResidual layer(DType::bfloat16, in_features, cuda_device);
+  const Variable leaf = trainable(layer.input), x = scale(leaf, 1), weight = trainable(layer.weight);
+  loss_with(add(linear(x, weight, Variable()), x), layer.grad_output).backward();
+  BOOST_CHECK(values_of(leaf.grad()) == LayerAndResidual::sum_of(layer.product(), layer.grad_output));
+  const Tensor grad_weight = Tensor::empty_like(layer.weight);
+  grad_weight.backend().matmul(
+      {.a = layer.grad_output, .transpose_a = true, .b = layer.input, .c = grad_weight});
+  BOOST_CHECK(values_of(weight.grad()) == values_of(grad_weight));
+}
+
+/// Weights that are not adjacent have a product each.
+BOOST_AUTO_TEST_CASE(products_of_separate_weights_are_added_to_the_input_gradient) {
+  if (!device_at_hand()) return;
+  const LayerAndResidual layer(DType::bfloat16, 2 * out_features, cuda_device);
+  const Variable leaf = trainable(layer.input), x = scale(leaf, 1);
+  const std::vector<Variable> weights = {
+      trainable(layer.weight.slice(0, out_features).clone()),
+      trainable(layer.weight.slice(out_features, 2 * out_features).clone())};
+  const Variable output = linear(x, weights, std::vector<Variable>(2)), residual = scale(x, 1);
+  add(loss_with(output, layer.grad_output), loss_with(residual, layer.grad_residual)).backward();
+  const Tensor sum = layer.grad_residual.clone();
+  for (int64_t i = 0; i < 2; ++i) {
+    const MatrixRef grad_columns =
+        MatrixRef(layer.grad_output).columns(i * out_features, (i + 1) * out_features);
+    sum.backend().matmul(
+        {.a = grad_columns, .b = weights[static_cast<size_t>(i)].tensor(), .c = sum, .accumulate = true});
+  }
+  BOOST_CHECK(values_of(leaf.grad()) == values_of(sum));
+}
+
+/// More terms than the CPU adds in one block.
+BOOST_AUTO_TEST_CASE(input_gradients_in_float32_are_added_by_themselves) {
+  if (!device_at_hand()) return;
+  for (const Device device : {Device{}, cuda_device}) {
+    const LayerAndResidual layer(DType::float32, 400, device);
+    for (const bool residual_is_last : {true, false}) {
+      BOOST_CHECK(layer.gradient(residual_is_last) ==
+                  LayerAndResidual::sum_of(layer.product(), layer.grad_residual));
+    }
   }
 }
 
