@@ -6,6 +6,7 @@
 
 #include "cuda/graph.h"
 #include "cuda/kernel_backend.cuh"
+#include "cuda/late_copies.h"
 #include "cuda/matrix_products.h"
 #include "cuda/pinned_blocks.h"
 #include "cuda/runtime.h"
@@ -89,6 +90,7 @@ class CudaBackend final : private Foundation, public KernelBackend<StreamLaunche
       : Foundation(device_index),
         KernelBackend({.device = stream_.device(), .stream = &stream_}),
         staging_(PinnedBlocks(stream_)),
+        late_copies_(stream_),
         products_(stream_, allocator_),
         products_beside_(side_stream_, allocator_),
         work_beside_(SideStream(stream_, side_stream_, WorkBeside<SideStream>::most_pending)) {}
@@ -113,6 +115,10 @@ class CudaBackend final : private Foundation, public KernelBackend<StreamLaunche
     check_not_capturing("a copy to the host");
     copy_bytes(host_destination, device_source, bytes, cudaMemcpyDeviceToHost);
     synchronize();
+  }
+  std::unique_ptr<LateCopy> copy_to_host_later(const void* device_source, size_t bytes) override {
+    check_not_capturing("a copy to the host");
+    return late_copies_.copy(device_source, bytes);
   }
   void copy(void* destination, const void* source, size_t bytes) override {
     copy_bytes(destination, source, bytes, cudaMemcpyDeviceToDevice);
@@ -216,6 +222,7 @@ class CudaBackend final : private Foundation, public KernelBackend<StreamLaunche
   }
 
   StagingRing<PinnedBlocks> staging_;
+  LateCopies late_copies_;
   MatrixProducts products_, products_beside_;  // two at a time cannot share a workspace
   WorkBeside<SideStream> work_beside_;
   bool is_capturing_ = false;

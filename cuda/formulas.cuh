@@ -14,6 +14,7 @@ inline namespace NORMTUNE_TARGET {
 #include "tensor/formulas/math.h"
 //
 #include "tensor/formulas/activations.h"
+#include "tensor/formulas/clipping.h"
 #include "tensor/formulas/optimizer.h"
 
 }  // namespace NORMTUNE_TARGET

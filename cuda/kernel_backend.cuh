@@ -121,6 +121,7 @@ class KernelBackend : public Backend {
   void squared_norms(const std::vector<NormInput>& inputs, const Tensor& output) override {
     cuda::squared_norms(launch_, inputs, output);
   }
+  void clipping_factor(const ClippingFactor& args) override { cuda::clipping_factor(launch_, args); }
 
  protected:
   /// The factors of a product as it multiplies them: rounded to bfloat16, or as they are.

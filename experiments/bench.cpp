@@ -6,6 +6,9 @@
 #include <fstream>
 #include <functional>
 #include <numeric>
+#include <optional>
+#include <span>
+#include <utility>
 
 #include "autograd/cross_entropy_loss.h"
 #include "experiments/nearest_name.h"
@@ -122,11 +125,10 @@ class BenchTrainer {
   Bert& model() { return model_; }
   const Optimizer& optimizer() const { return *optimizer_; }
 
-  /// Waits for the device where loss and norm are read. So a step lasts from one reading to the next, with
-  /// the update of the step before, as in a long training.
-  UpdateResult train_step(int64_t batch) {
-    return run_update(model_, objective_, *optimizer_, {.update = step_++, .indices = std::span(&batch, 1)},
-                      /*lr=*/5e-5, {.batch_size = 1, .dropout_seed = options_.seed}, &*captured_steps_);
+  EnqueuedUpdate enqueue_step(int64_t batch) {
+    return enqueue_update(model_, objective_, *optimizer_,
+                          {.update = step_++, .indices = std::span(&batch, 1)},
+                          /*lr=*/5e-5, {.batch_size = 1, .dropout_seed = options_.seed}, &*captured_steps_);
   }
 
   /// That a step on the first batch keeps for backward, for each token and layer.
@@ -148,6 +150,33 @@ class BenchTrainer {
   std::vector<std::shared_ptr<const void>> held_;
   int64_t step_ = 0;
 };
+
+struct TimedStep {
+  UpdateResult result;
+  double seconds;
+};
+
+/// Steps on the batches in turn. As in training, a step is enqueued before the result of the one before is
+/// read; it lasts from one result to the next. A CPU has the result at once.
+std::vector<TimedStep> timed_steps(BenchTrainer& trainer, int64_t num_batches, int64_t num_steps) {
+  std::vector<TimedStep> steps;
+  auto last = std::chrono::steady_clock::now();
+  std::optional<EnqueuedUpdate> pending;
+  const auto finish_pending = [&] {
+    const UpdateResult result = std::exchange(pending, std::nullopt)->finish();
+    const auto now = std::chrono::steady_clock::now();
+    steps.push_back({result, std::chrono::duration<double>(now - last).count()});
+    last = now;
+  };
+  for (int64_t step = 0; step < num_steps; ++step) {
+    EnqueuedUpdate next = trainer.enqueue_step(step % num_batches);
+    if (pending) finish_pending();
+    pending = std::move(next);
+    if (pending->is_done()) finish_pending();
+  }
+  if (pending) finish_pending();
+  return steps;
+}
 
 }  // namespace
 
@@ -181,20 +210,17 @@ BertConfig bench_shape(std::string_view name) {
 StepBenchResult bench_step(const StepBenchOptions& options) {
   BenchTrainer trainer(options);
   StepBenchResult result;
-  double tokens = 0, flops = 0;
-  std::vector<double> step_times, pass_times;
-  for (int64_t pass = 0; pass <= options.repeats; ++pass) {
-    double pass_time = 0;
-    tokens = flops = 0;
-    for (int64_t batch = 0; batch < std::ssize(options.batches); ++batch) {
-      UpdateResult update;
-      const double seconds = seconds_of([&] { update = trainer.train_step(batch); });
-      pass_time += seconds;
-      tokens += static_cast<double>(update.num_tokens);
-      flops += update.flops;
-      if (pass > 0) step_times.push_back(seconds);
-    }
-    if (pass > 0) pass_times.push_back(pass_time);
+  const int64_t num_batches = std::ssize(options.batches);
+  const std::vector<TimedStep> steps = timed_steps(trainer, num_batches, (1 + options.repeats) * num_batches);
+  const auto timed = std::span(steps).subspan(static_cast<size_t>(num_batches));  // without the first pass
+  std::vector<double> step_times, pass_times(static_cast<size_t>(options.repeats));
+  double tokens = 0, flops = 0;  // of a pass
+  for (size_t i = 0; i < timed.size(); ++i) {
+    step_times.push_back(timed[i].seconds);
+    pass_times[i / static_cast<size_t>(num_batches)] += timed[i].seconds;
+    if (i >= static_cast<size_t>(num_batches)) continue;
+    tokens += static_cast<double>(timed[i].result.num_tokens);
+    flops += timed[i].result.flops;
   }
   result.peak_rss_bytes = peak_rss_bytes();
   result.peak_device_bytes = peak_device_bytes(options.device);
@@ -339,6 +365,7 @@ class KernelBench {
     const Shape shape{rows, columns};
     const Tensor parameter = values(shape), gradient = values(shape), first = values(shape),
                  second = values(shape);
+    const Tensor one = Tensor::from_values(Shape{}, std::vector<double>{1}, device_);
     add_memory_bound("adamw_step", shape, 7 * static_cast<double>(parameter.nbytes()), [&] {
       backend_.adamw_step({.variant = AdamWVariant::torch,
                            .tensors = {{.parameter = parameter,
@@ -351,7 +378,7 @@ class KernelBench {
                            .beta1 = 0.9,
                            .beta2 = 0.999,
                            .eps = 1e-8,
-                           .gradient_scale = 1,
+                           .gradient_scale = one,
                            .step = 1});
     });
   }

@@ -6,7 +6,9 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <numeric>
+#include <optional>
 
+#include "tensor/copies_on_host.h"
 #include "tensor/error.h"
 
 namespace normtune {
@@ -39,15 +41,23 @@ std::optional<std::vector<double>> compute_logits(const Bert& model, const Token
   const NoGradGuard no_grad;
   const auto held = model.hold_frozen_weights();
   std::vector<double> logits;
+  std::optional<CopiesOnHost> pending;  // the logits of the last batch, read when the next is enqueued
+  const auto read_pending = [&] {
+    if (!pending) return;
+    const std::vector<double> rows = pending->wait()[0].to(DType::float64).to_vector<double>();
+    logits.insert(logits.end(), rows.begin(), rows.end());
+  };
   std::vector<int64_t> indices;
   for (int64_t begin = 0; begin < data.size(); begin += batch_size) {
     if (progress && !progress(begin)) return std::nullopt;
     indices.resize(static_cast<size_t>(std::min(batch_size, data.size() - begin)));
     std::iota(indices.begin(), indices.end(), begin);
     const Variable output = model.classify(data.batch(indices, model.device()), {.training = false});
-    const std::vector<double> rows = output.tensor().to(Device{}).to(DType::float64).to_vector<double>();
-    logits.insert(logits.end(), rows.begin(), rows.end());
+    CopiesOnHost copies({output.tensor()});
+    read_pending();
+    pending = std::move(copies);
   }
+  read_pending();
   return logits;
 }
 

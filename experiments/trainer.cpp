@@ -89,43 +89,60 @@ TrainingEnd Trainer::run() {
     take_step();
     finished = finish_step();
   }
+  finish_pending_step();  // the time may have run out between two looks at the clock
   progress_->finish();
   if (!finished) return TrainingEnd::interrupted;
   return is_finished() ? TrainingEnd::finished : TrainingEnd::stopped_early;
 }
 
 void Trainer::take_step() {
-  const auto start = std::chrono::steady_clock::now();
+  if (!pending_) step_start_ = std::chrono::steady_clock::now();
   const double lr = learning_rate();
   const UpdateExamples examples{.update = state_.step,
                                 .epoch = order_.epoch_of(state_.step),
                                 .indices = order_.update_examples(state_.step)};
-  const UpdateResult result =
-      run_update(model_, objective_, optimizer_, examples, lr, settings_.update, &captured_steps_);
-  const std::chrono::duration<double, std::milli> time = std::chrono::steady_clock::now() - start;
-  step_milliseconds_.push_back(time.count());
-  milliseconds_since_log_ += time.count();
-  tokens_since_log_ += result.num_tokens;
-  num_tokens_ += result.num_tokens;
-  num_examples_ += std::ssize(examples.indices);
+  EnqueuedUpdate update =
+      enqueue_update(model_, objective_, optimizer_, examples, lr, settings_.update, &captured_steps_);
+  finish_pending_step();
   ++state_.step;
   state_.evaluated = false;
+  pending_ = {.update = std::move(update),
+              .number = state_.step,
+              .epoch = epoch(),
+              .lr = lr,
+              .num_examples = std::ssize(examples.indices)};
+  if (pending_->update.is_done()) finish_pending_step();
+}
+
+/// Waits for the step that is under way, if there is one, and notes its result.
+void Trainer::finish_pending_step() {
+  if (!pending_) return;
+  const PendingStep step = std::move(*std::exchange(pending_, std::nullopt));
+  const UpdateResult result = step.update.finish();
+  const auto end = std::chrono::steady_clock::now();
+  const double milliseconds = std::chrono::duration<double, std::milli>(end - step_start_).count();
+  step_start_ = end;
+  step_milliseconds_.push_back(milliseconds);
+  milliseconds_since_log_ += milliseconds;
+  tokens_since_log_ += result.num_tokens;
+  num_tokens_ += result.num_tokens;
+  num_examples_ += step.num_examples;
   state_.loss_sum += result.loss;
   ++state_.loss_count;
   state_.total_loss += result.loss;
   state_.total_flos += result.flops;
   show_progress(fmt::format("loss {:.4g}, {:.0f} tokens/s", result.loss,
-                            static_cast<double>(result.num_tokens) / time.count() * 1e3));
-  if (state_.step % settings_.logging_steps == 0) write_step_line(lr, result.gradient_norm);
+                            static_cast<double>(result.num_tokens) / milliseconds * 1e3));
+  if (step.number % settings_.logging_steps == 0) write_step_line(step, result.gradient_norm);
 }
 
-void Trainer::write_step_line(double lr, double gradient_norm) {
+void Trainer::write_step_line(const PendingStep& step, double gradient_norm) {
   const double loss = state_.loss_sum / static_cast<double>(state_.loss_count);
   log_.write_step(
-      {{"step", state_.step},
-       {"epoch", epoch()},
+      {{"step", step.number},
+       {"epoch", step.epoch},
        {"loss", loss},
-       {"learning_rate", lr},
+       {"learning_rate", step.lr},
        {"grad_norm", gradient_norm}},
       {{"tokens_per_second", static_cast<double>(tokens_since_log_) / milliseconds_since_log_ * 1e3}},
       state_.log_history);
@@ -139,7 +156,10 @@ void Trainer::write_step_line(double lr, double gradient_norm) {
 bool Trainer::finish_step() {
   const bool evaluates = is_due(settings_.eval), saves = is_due(settings_.save);
   const bool ends = is_finished() || InterruptGuard::signal() != 0;
-  if (evaluates || saves || ends) check_trained_values(optimizer_, state_.step);
+  if (evaluates || saves || ends) {
+    finish_pending_step();
+    check_trained_values(optimizer_, state_.step);
+  }
   if (!state_.evaluated) {
     if (evaluates && !evaluate()) return false;
     state_.evaluated = true;

@@ -84,7 +84,8 @@ class Trainer {
   /// trainer_state.json of this moment.
   TrainerState trainer_state() const;
   double epoch() const;
-  /// Wall time of each update of this process, in milliseconds.
+  /// Wall time of each update of this process, in milliseconds: from its begin, or the end of the update
+  /// before, to its end.
   const std::vector<double>& step_milliseconds() const { return step_milliseconds_; }
   /// Examples that these updates have seen.
   int64_t num_examples() const { return num_examples_; }
@@ -92,6 +93,14 @@ class Trainer {
   double tokens_per_second() const;
 
  private:
+  /// A step that the device may still be working on.
+  struct PendingStep {
+    EnqueuedUpdate update;
+    int64_t number;  // of the step, from 1
+    double epoch, lr;
+    int64_t num_examples;
+  };
+
   /// Seconds that the run has taken so far, those of earlier processes included.
   double elapsed_seconds() const;
   double share_of_time() const;
@@ -101,7 +110,8 @@ class Trainer {
   bool is_due(const Interval& interval) const;
   bool should_stop_early() const;
   void take_step();
-  void write_step_line(double lr, double gradient_norm);
+  void finish_pending_step();
+  void write_step_line(const PendingStep& step, double gradient_norm);
   bool finish_step();
   bool evaluate();
   void note_score(std::optional<double> score);
@@ -121,6 +131,9 @@ class Trainer {
   TrainingState state_;
   std::chrono::steady_clock::time_point start_;
   double seconds_before_ = 0;  // of earlier processes
+  /// While a device takes a step, the host prepares the next; its result is noted after that.
+  std::optional<PendingStep> pending_;
+  std::chrono::steady_clock::time_point step_start_;  // of the pending step, or the result before it
   std::vector<double> step_milliseconds_;
   double milliseconds_since_log_ = 0;
   int64_t tokens_since_log_ = 0;

@@ -51,10 +51,10 @@ std::string first_nonfinite_parameter(const Bert& model) {
        std::abs(loss), tensor, name_examples(examples), numeric_advice);
 }
 
-[[noreturn]] void fail_at_gradient(const Optimizer& optimizer, std::span<const int64_t> examples,
+[[noreturn]] void fail_at_gradient(std::string_view tensor, std::span<const int64_t> examples,
                                    int64_t update) {
   fail(ErrorKind::numeric, "step {}: the gradient of tensor '{}' is not finite, on {}; {}", update + 1,
-       optimizer.first_nonfinite_gradient(), name_examples(examples), numeric_advice);
+       tensor, name_examples(examples), numeric_advice);
 }
 
 std::vector<std::span<const int64_t>> cut_into_batches(std::span<const int64_t> examples,
@@ -73,47 +73,85 @@ void note_work(const TrainingBatch& batch, UpdateResult& result) {
   result.flops += batch.flops;
 }
 
+/// The place of the first number that is not finite; of the largest, where their sum alone is not.
+size_t first_nonfinite(const Tensor& squared_norms) {
+  const std::vector<double> squares = squared_norms.to_vector<double>();
+  const auto found = std::ranges::find_if_not(squares, [](double square) { return std::isfinite(square); });
+  const auto place = found == squares.end() ? std::ranges::max_element(squares) : found;
+  return static_cast<size_t>(place - squares.begin());
+}
+
+/// Scalars as one tensor [number of scalars].
+Tensor side_by_side(const std::vector<Tensor>& scalars) {
+  const Tensor& first = scalars.front();
+  Tensor all = Tensor::empty({std::ssize(scalars)}, first.dtype(), first.device());
+  for (int64_t i = 0; i < std::ssize(scalars); ++i) {
+    all.slice(i, i + 1).copy_from(scalars[static_cast<size_t>(i)].reshape({1}));
+  }
+  return all;
+}
+
+/// [] float64, see Backend::clipping_factor.
+Tensor clipping_factor(const Tensor& losses, const Tensor& squared_norms, double max_norm) {
+  Tensor factor = Tensor::empty({}, DType::float64, losses.device());
+  losses.backend().clipping_factor(
+      {.squared_norms = squared_norms, .losses = losses, .max_norm = max_norm, .factor = factor});
+  return factor;
+}
+
 }  // namespace
 
-UpdateResult run_update(Bert& model, const TrainingObjective& objective, Optimizer& optimizer,
-                        const UpdateExamples& update, double lr, const UpdateSettings& settings,
-                        CapturedSteps* captured) {
+EnqueuedUpdate enqueue_update(Bert& model, const TrainingObjective& objective, Optimizer& optimizer,
+                              const UpdateExamples& update, double lr, const UpdateSettings& settings,
+                              CapturedSteps* captured) {
   const ForwardContext context{
       .training = true, .dropout_seed = settings.dropout_seed, .step = update.update};
   const auto batches = cut_into_batches(update.indices, settings.batch_size);
   UpdateResult result;
   optimizer.zero_grad();
-  std::vector<Tensor> to_read;  // the share of each batch in the loss, and the squares of the gradient's norm
+  std::vector<Tensor> losses;  // the share of each batch in the update's loss
+  Tensor squared_norms;
   if (captured != nullptr && captured->are_on() && batches.size() == 1) {
     const TrainingBatch batch = objective.batch(model, update, batches[0], {.padding = Padding::to_bucket});
     note_work(batch, result);
     const CapturedSteps::Outputs outputs = captured->run(batch, context);
-    to_read = {outputs.loss, outputs.squared_norms};
+    losses.push_back(outputs.loss);
+    squared_norms = outputs.squared_norms;
   } else {
     for (const std::span<const int64_t> indices : batches) {
       const TrainingBatch batch = objective.batch(model, update, indices, {.device = model.device()});
       note_work(batch, result);
       const Variable share = objective.loss(model, batch, context);
       share.backward();
-      to_read.push_back(share.tensor());
+      losses.push_back(share.tensor());
     }
-    to_read.push_back(optimizer.squared_gradient_norms());
+    squared_norms = optimizer.squared_gradient_norms();
   }
-  // The one place in an update where the host waits for the device. All before and behind it is only
-  // enqueued.
-  const std::vector<Tensor> on_host = copies_on_host(to_read);
-  for (size_t i = 0; i < batches.size(); ++i) {
-    const double share = on_host[i].item();
-    if (!std::isfinite(share)) fail_at_loss(model, share, batches[i], update.update);
-    result.loss += share;
-  }
-  result.gradient_norm = norm_of_parts(on_host.back());
-  if (!std::isfinite(result.gradient_norm)) fail_at_gradient(optimizer, update.indices, update.update);
-  const double clip = settings.max_grad_norm > 0
-                          ? std::min(1.0, settings.max_grad_norm / (result.gradient_norm + 1e-6))
-                          : 1.0;
-  optimizer.step(lr, clip);
+  const Tensor all_losses = side_by_side(losses);
+  EnqueuedUpdate enqueued(model, all_losses, squared_norms);
+  enqueued.names_ = optimizer.names_with_gradient();
+  enqueued.examples_.assign(update.indices.begin(), update.indices.end());
+  enqueued.batch_size_ = settings.batch_size;
+  enqueued.update_ = update.update;
+  enqueued.result_ = result;
+  optimizer.step(lr, clipping_factor(all_losses, squared_norms, settings.max_grad_norm));
   optimizer.zero_grad();
+  return enqueued;
+}
+
+UpdateResult EnqueuedUpdate::finish() const {
+  const std::vector<Tensor> numbers = numbers_.wait();
+  const std::vector<double> losses = numbers[0].to(DType::float64).to_vector<double>();
+  const auto batches = cut_into_batches(examples_, batch_size_);
+  UpdateResult result = result_;
+  for (size_t i = 0; i < losses.size(); ++i) {
+    if (!std::isfinite(losses[i])) fail_at_loss(*model_, losses[i], batches[i], update_);
+    result.loss += losses[i];
+  }
+  result.gradient_norm = norm_of_parts(numbers[1]);
+  if (!std::isfinite(result.gradient_norm)) {
+    fail_at_gradient(names_[first_nonfinite(numbers[1])], examples_, update_);
+  }
   return result;
 }
 

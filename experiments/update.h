@@ -1,10 +1,13 @@
 #pragma once
 
 #include <cstdint>
+#include <string_view>
+#include <vector>
 
 #include "experiments/captured_steps.h"
 #include "experiments/training_objective.h"
 #include "nn/optimizer.h"
+#include "tensor/copies_on_host.h"
 
 namespace normtune {
 
@@ -21,14 +24,37 @@ struct UpdateResult {
   double flops = 0;  ///< of the matrix products needed
 };
 
+/// An update that the device has been asked for and may still be working on. Model and optimiser must outlive
+/// it.
+class EnqueuedUpdate {
+ public:
+  /// Whether finish() would not wait.
+  bool is_done() const { return numbers_.are_there(); }
+  /// Waits for loss and norm. Throws Error(numeric) if the loss or a gradient is not finite; the message
+  /// names the step (update + 1), the tensor and the examples. Such an update has moved nothing.
+  UpdateResult finish() const;
+
+ private:
+  friend EnqueuedUpdate enqueue_update(Bert&, const TrainingObjective&, Optimizer&, const UpdateExamples&,
+                                       double, const UpdateSettings&, CapturedSteps*);
+  EnqueuedUpdate(const Bert& model, const Tensor& losses, const Tensor& squared_norms)
+      : model_(&model), numbers_({losses, squared_norms}) {}
+
+  const Bert* model_;
+  CopiesOnHost numbers_;                 // loss of each batch, squared norm of each gradient
+  std::vector<std::string_view> names_;  // of the tensors with these gradients
+  std::vector<int64_t> examples_;
+  int64_t batch_size_ = 0, update_ = 0;
+  UpdateResult result_;  // as far as it is known without the numbers
+};
+
 /// One optimiser step on the examples of `update`, `settings.batch_size` of them at a time. The gradient is
 /// clipped as PyTorch's clip_grad_norm_ does: times min(1, max_grad_norm / (norm + 1e-6)), the norm taken
-/// over all trainable elements. The number of the update keys the dropout masks. Throws Error(numeric),
-/// before anything moves, if the loss or a gradient is not finite; the message names the step (update + 1),
-/// the tensor and the examples. An update of one batch is one of the `captured` steps, if these are on.
-UpdateResult run_update(Bert& model, const TrainingObjective& objective, Optimizer& optimizer,
-                        const UpdateExamples& update, double lr, const UpdateSettings& settings,
-                        CapturedSteps* captured = nullptr);
+/// over all trainable elements. The number of the update keys the dropout masks. An update of one batch is
+/// one of the `captured` steps, if these are on. The host waits for nothing.
+EnqueuedUpdate enqueue_update(Bert& model, const TrainingObjective& objective, Optimizer& optimizer,
+                              const UpdateExamples& update, double lr, const UpdateSettings& settings,
+                              CapturedSteps* captured = nullptr);
 
 /// Throws Error(numeric), naming the step and the tensor, if a trained value is no longer finite: such a
 /// model is not worth evaluating, and must not replace a good checkpoint.

@@ -72,14 +72,14 @@ double Optimizer::weight_decay_of(const TrainableTensor& trainable) const {
   return trainable.weight_decay ? settings_.weight_decay : 0;
 }
 
-void Optimizer::step(double lr, double gradient_scale) {
+void Optimizer::step(double lr, const Tensor& gradient_scale) {
   ++num_steps_;
   if (with_gradient(tensors_).empty()) return;
   if (settings_.kind == OptimizerKind::sgd) return step_sgd(lr, gradient_scale);
   step_adamw(lr, gradient_scale);
 }
 
-void Optimizer::step_adamw(double lr, double gradient_scale) {
+void Optimizer::step_adamw(double lr, const Tensor& gradient_scale) {
   Backend::AdamWStep step{.variant = variant_of(settings_.kind),
                           .tensors = {},
                           .lr = lr,
@@ -101,7 +101,7 @@ void Optimizer::step_adamw(double lr, double gradient_scale) {
   step.tensors.front().parameter.backend().adamw_step(step);
 }
 
-void Optimizer::step_sgd(double lr, double gradient_scale) {
+void Optimizer::step_sgd(double lr, const Tensor& gradient_scale) {
   Backend::SgdStep step{.tensors = {}, .lr = lr, .gradient_scale = gradient_scale};
   for (const TrainableTensor* trainable : with_gradient(tensors_)) {
     step.tensors.push_back({.parameter = trainable->variable.tensor(),
@@ -123,13 +123,10 @@ Tensor Optimizer::squared_gradient_norms() const {
   return norms;
 }
 
-std::string Optimizer::first_nonfinite_gradient() const {
-  const std::vector<const TrainableTensor*> tensors = with_gradient(tensors_);
-  const std::vector<double> squares = squared_gradient_norms().to_vector<double>();
-  for (size_t i = 0; i < tensors.size(); ++i) {
-    if (!std::isfinite(squares[i])) return tensors[i]->name;
-  }
-  return "";
+std::vector<std::string_view> Optimizer::names_with_gradient() const {
+  std::vector<std::string_view> names;
+  for (const TrainableTensor* trainable : with_gradient(tensors_)) names.emplace_back(trainable->name);
+  return names;
 }
 
 void Optimizer::zero_grad() {

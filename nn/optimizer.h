@@ -42,17 +42,18 @@ class Optimizer {
  public:
   Optimizer(std::vector<TrainableTensor> tensors, OptimizerSettings settings);
 
-  /// One update from the gradients of the variables, each multiplied by `gradient_scale` (clipping,
-  /// accumulation). A tensor without a gradient is left as it is, moments included.
-  void step(double lr, double gradient_scale);
+  /// One update from the gradients of the variables, each multiplied by `gradient_scale` (clipping), []
+  /// float64 on the device; where that is not finite, nothing moves. A tensor without a gradient is left as
+  /// it is, moments included.
+  void step(double lr, const Tensor& gradient_scale);
   /// [number of tensors with a gradient] float64 on the device: of each the sum of squares over its trainable
   /// elements, in double precision. Whoever reads them waits for the device; this does not.
   Tensor squared_gradient_norms() const;
   /// L2 norm of the gradient over all trainable elements, in double precision; not finite if an element is
   /// not.
   double gradient_norm() const { return norm_of_parts(squared_gradient_norms()); }
-  /// The first tensor with a gradient that is not finite at a trainable element; empty if there is none.
-  std::string first_nonfinite_gradient() const;
+  /// The names of the tensors with a gradient, in the order of squared_gradient_norms().
+  std::vector<std::string_view> names_with_gradient() const;
   void zero_grad();
 
   const std::vector<TrainableTensor>& tensors() const { return tensors_; }
@@ -66,8 +67,8 @@ class Optimizer {
 
  private:
   double weight_decay_of(const TrainableTensor& trainable) const;
-  void step_adamw(double lr, double gradient_scale);
-  void step_sgd(double lr, double gradient_scale);
+  void step_adamw(double lr, const Tensor& gradient_scale);
+  void step_sgd(double lr, const Tensor& gradient_scale);
 
   std::vector<TrainableTensor> tensors_;
   OptimizerSettings settings_;

@@ -10,7 +10,6 @@ AdamWFactors adamw_factors(const Backend::AdamWStep& args, double weight_decay) 
   AdamWFactors factors{.beta1 = args.beta1,
                        .beta2 = args.beta2,
                        .eps = args.eps,
-                       .gradient_scale = args.gradient_scale,
                        .step_size = args.lr,
                        .root_scale = 1,
                        .decay_before = 1,

@@ -8,7 +8,6 @@ namespace normtune {
 ///   p -= step_size * m / (sqrt(v) * root_scale + eps);  p *= decay_after
 struct AdamWFactors {
   double beta1, beta2, eps;
-  double gradient_scale;
   double step_size, root_scale;
   double decay_before, decay_after;
 };

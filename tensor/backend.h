@@ -54,6 +54,16 @@ struct MachineRoof {
   double gbs = 0;     ///< bytes read and written by a copy much larger than the caches
 };
 
+/// A copy on the host that a device makes when its turn comes (Backend::copy_to_host_later).
+class LateCopy {
+ public:
+  virtual ~LateCopy() = default;
+  /// Whether wait() would not wait.
+  virtual bool is_there() = 0;
+  /// The bytes, which live as long as this object.
+  virtual const std::byte* wait() = 0;
+};
+
 /// Work that a device knows by heart (Backend::capture).
 class CapturedWork {
  public:
@@ -86,6 +96,8 @@ class Backend {
   virtual void copy_from_host(void* device_destination, const void* host_source, size_t bytes) = 0;
   /// Waits until everything enqueued is done, this copy included.
   virtual void copy_to_host(void* host_destination, const void* device_source, size_t bytes) = 0;
+  /// The source may be freed or changed afterwards. Nobody waits before the copy is asked for.
+  virtual std::unique_ptr<LateCopy> copy_to_host_later(const void* device_source, size_t bytes) = 0;
   virtual void copy(void* destination, const void* source, size_t bytes) = 0;  // on this device
   virtual void fill(const Tensor& output, double value) = 0;                   // any dtype
   /// Converts between floating dtypes, element by element; matrices of equal size.
@@ -342,7 +354,8 @@ class Backend {
   // -------------------------------------------------------------------------------------
   // Each call takes all tensors at once: where a launch or waiting for the device is dear, it is paid once.
   // With `indices`, parameter and gradient are whole tensors of which only the listed elements count. What an
-  // update writes to shares no memory.
+  // update writes to shares no memory. `gradient_scale` [] float64, on the device, multiplies the gradients;
+  // where it is not finite nothing is written.
 
   /// One AdamW update in one pass.
   struct AdamWTensor {
@@ -357,8 +370,8 @@ class Backend {
     AdamWVariant variant;
     std::vector<AdamWTensor> tensors;
     double lr, beta1, beta2, eps;
-    double gradient_scale;  // from gradient clipping; multiplies the gradient
-    int64_t step;           // 1 at the first update
+    Tensor gradient_scale;
+    int64_t step;  // 1 at the first update
   };
   virtual void adamw_step(const AdamWStep& args) = 0;
 
@@ -371,7 +384,8 @@ class Backend {
   };
   struct SgdStep {
     std::vector<SgdTensor> tensors;
-    double lr, gradient_scale;
+    double lr;
+    Tensor gradient_scale;
   };
   virtual void sgd_step(const SgdStep& args) = 0;
 
@@ -385,6 +399,17 @@ class Backend {
                              const Tensor& output /* [number of inputs] float64 */) = 0;
   /// The same on the host, which waits for them.
   std::vector<double> squared_norms(const std::vector<NormInput>& inputs);
+
+  /// The gradient_scale of an update that is clipped as by PyTorch's clip_grad_norm_,
+  ///   min(1, max_norm / (norm + 1e-6)),  norm^2 = sum of squared_norms,
+  /// or 1 if max_norm is 0; NaN if the norm or a loss is not finite.
+  struct ClippingFactor {
+    const Tensor& squared_norms;  // [number of gradients] float64
+    const Tensor& losses;         // [number of batches]
+    double max_norm;
+    const Tensor& factor;  // [] float64
+  };
+  virtual void clipping_factor(const ClippingFactor& args) = 0;
 
   // ---- Captured work
   // ---------------------------------------------------------------------------------------------

@@ -172,34 +172,6 @@ void Tensor::copy_from(const Tensor& source) {
   }
 }
 
-std::vector<Tensor> copies_on_host(const std::vector<Tensor>& tensors) {
-  if (tensors.empty()) return {};
-  size_t num_bytes = 0;
-  for (const Tensor& tensor : tensors) num_bytes += tensor.nbytes();
-  const Device device = tensors.front().device();
-  Backend& backend = backend_of(device);
-  // End to end: first on the device, then on the host.
-  const Storage gathered(num_bytes, device);
-  auto* place = static_cast<std::byte*>(gathered.data());
-  for (const Tensor& tensor : tensors) {
-    check(tensor.device() == device, "copies_on_host: expected tensors on one device, found {} and {}",
-          to_string(device), to_string(tensor.device()));
-    backend.copy(place, tensor.raw_data(), tensor.nbytes());
-    place += tensor.nbytes();
-  }
-  std::vector<std::byte> bytes(num_bytes);
-  backend.copy_to_host(bytes.data(), gathered.data(), num_bytes);
-  std::vector<Tensor> copies;
-  auto from = bytes.cbegin();
-  for (const Tensor& tensor : tensors) {
-    copies.push_back(Tensor::empty(tensor.shape(), tensor.dtype()));
-    const auto end = from + static_cast<ptrdiff_t>(tensor.nbytes());
-    std::copy(from, end, static_cast<std::byte*>(copies.back().raw_data()));
-    from = end;
-  }
-  return copies;
-}
-
 MatrixRef::MatrixRef(const Tensor& tensor) : data(tensor.raw_data()), dtype(tensor.dtype()) {
   cols = tensor.shape().rank() > 0 ? tensor.shape().back() : 1;
   rows = 1;

@@ -123,9 +123,6 @@ class Tensor {
   int64_t offset_ = 0;
 };
 
-/// Copies on the host of tensors of one device, made together: the host waits for the device once.
-std::vector<Tensor> copies_on_host(const std::vector<Tensor>& tensors);
-
 /// A matrix inside a tensor: `rows` x `cols` elements, consecutive rows `ld` elements apart. This is how a
 /// head, a third of a fused query/key/value product, or some rows are addressed without a copy. Does not own
 /// memory.

@@ -18,6 +18,7 @@ class CpuBackend final : public Backend {
 
   void copy_from_host(void* device_destination, const void* host_source, size_t bytes) override;
   void copy_to_host(void* host_destination, const void* device_source, size_t bytes) override;
+  std::unique_ptr<LateCopy> copy_to_host_later(const void* source, size_t bytes) override;
   void copy(void* destination, const void* source, size_t bytes) override;
   void fill(const Tensor& output, double value) override;
   void convert(const MatrixRef& input, const MatrixRef& output) override;
@@ -66,6 +67,7 @@ class CpuBackend final : public Backend {
   void adamw_step(const AdamWStep& args) override;
   void sgd_step(const SgdStep& args) override;
   void squared_norms(const std::vector<NormInput>& inputs, const Tensor& output) override;
+  void clipping_factor(const ClippingFactor& args) override;
 
   bool can_capture() const override { return false; }
   std::unique_ptr<CapturedWork> capture(const std::function<void()>&) override {

@@ -1,4 +1,7 @@
+#include <math.h>
+
 #include <algorithm>
+#include <numeric>
 
 #include "tensor/cpu/cpu_backend.h"
 #include "tensor/cpu/parallel.h"
@@ -6,6 +9,10 @@
 
 namespace normtune {
 namespace {
+
+#define NORMTUNE_INLINE inline
+#include "tensor/formulas/clipping.h"
+#undef NORMTUNE_INLINE
 
 constexpr int64_t gathered_elements = 512;
 
@@ -43,6 +50,8 @@ void update_elements(const Tensor& parameter, const Tensor& gradient, const Tens
 }  // namespace
 
 void CpuBackend::adamw_step(const AdamWStep& args) {
+  const double gradient_scale = args.gradient_scale.item();
+  if (!is_finite(gradient_scale)) return;
   for (const AdamWTensor& tensor : args.tensors) {
     const AdamWFactors factors = adamw_factors(args, tensor.weight_decay);
     dispatch_floating(tensor.parameter.dtype(), [&]<typename T>() {
@@ -50,24 +59,38 @@ void CpuBackend::adamw_step(const AdamWStep& args) {
       const auto& loops = vector::loops<T>();
       update_elements<T>(tensor.parameter, tensor.gradient, tensor.indices,
                          [&](T* parameter, const T* gradient, int64_t begin, int64_t count) {
-                           loops.adamw(parameter, gradient, first + begin, second + begin, factors, count);
+                           loops.adamw(parameter, gradient, first + begin, second + begin, factors,
+                                       static_cast<T>(gradient_scale), count);
                          });
     });
   }
 }
 
 void CpuBackend::sgd_step(const SgdStep& args) {
+  const double gradient_scale = args.gradient_scale.item();
+  if (!is_finite(gradient_scale)) return;
   for (const SgdTensor& tensor : args.tensors) {
     dispatch_floating(tensor.parameter.dtype(), [&]<typename T>() {
       const auto& loops = vector::loops<T>();
       const auto lr = static_cast<T>(args.lr), weight_decay = static_cast<T>(tensor.weight_decay),
-                 gradient_scale = static_cast<T>(args.gradient_scale);
+                 scale = static_cast<T>(gradient_scale);
       update_elements<T>(tensor.parameter, tensor.gradient, tensor.indices,
                          [&](T* parameter, const T* gradient, int64_t, int64_t count) {
-                           loops.sgd(parameter, gradient, lr, weight_decay, gradient_scale, count);
+                           loops.sgd(parameter, gradient, lr, weight_decay, scale, count);
                          });
     });
   }
+}
+
+void CpuBackend::clipping_factor(const ClippingFactor& args) {
+  const auto* squares = args.squared_norms.data<double>();
+  const double squared_norm = std::accumulate(squares, squares + args.squared_norms.numel(), 0.0);
+  dispatch_floating(args.losses.dtype(), [&]<typename T>() {
+    const T* losses = args.losses.data<T>();
+    const bool all_finite = std::all_of(losses, losses + args.losses.numel(), is_finite<T>);
+    *args.factor.data<double>() =
+        normtune::clipping_factor(squared_norm, args.max_norm, all_finite ? 0.0 : NAN);
+  });
 }
 
 }  // namespace normtune

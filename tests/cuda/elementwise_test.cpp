@@ -185,6 +185,15 @@ BOOST_AUTO_TEST_CASE(permute) {
 namespace {
 
 /// The tensors of an update: more of them sometimes than a kernel takes at once.
+/// Of gradients; now and then one with which nothing moves.
+double draw_scale(CaseRandom& random) {
+  return random.integer(0, 4) == 0 ? std::nan("") : 0.5;
+}
+
+Tensor scalar_beside(Inputs in, double value) {
+  return Tensor::from_values(Shape{}, std::vector<double>{value}, in.empty() ? Device{} : in[0].device());
+}
+
 int64_t draw_num_tensors(CaseRandom& random) {
   return random.integer(0, 19) == 0 ? random.integer(41, 100) : random.integer(0, 6);
 }
@@ -200,6 +209,7 @@ BOOST_AUTO_TEST_CASE(adamw_updates) {
   for_generated_cases("AdamW updates", 60, [](CaseRandom& random, const CheckCase& check) {
     const auto variant = static_cast<AdamWVariant>(random.integer(0, 2));
     const int64_t num_tensors = draw_num_tensors(random), step = random.integer(1, 9);
+    const double scale = draw_scale(random);
     std::vector<Tensor> inputs;  // five of each tensor; the indices are undefined for a whole one
     for (int64_t t = 0; t < num_tensors; ++t) {
       const int64_t numel = draw_numel(random);
@@ -209,7 +219,7 @@ BOOST_AUTO_TEST_CASE(adamw_updates) {
                     {random.floats({numel}), random.floats({numel}, 0.1), random.floats({moments}, 0.1),
                      random.floats({moments}, 0.01, 0.01), indices});
     }
-    check(inputs, [variant, step](Inputs in) {
+    check(inputs, [variant, step, scale](Inputs in) {
       std::vector<Tensor> results;
       for (size_t i = 0; i < in.size(); i += 5) {
         results.insert(results.end(), {in[i].clone(), in[i + 2].clone(), in[i + 3].clone()});
@@ -220,7 +230,7 @@ BOOST_AUTO_TEST_CASE(adamw_updates) {
                               .beta1 = 0.9,
                               .beta2 = 0.999,
                               .eps = 1e-6,
-                              .gradient_scale = 0.5,
+                              .gradient_scale = scalar_beside(in, scale),
                               .step = step};
       for (size_t t = 0; t < in.size() / 5; ++t) {
         const Tensor& indices = in[5 * t + 4];
@@ -245,10 +255,10 @@ BOOST_AUTO_TEST_CASE(sgd_updates) {
       inputs.insert(inputs.end(), {random.floats({numel}), random.floats({numel}, 0.1),
                                    random.coin() ? random.ascending_int64s(numel) : Tensor()});
     }
-    check(inputs, [](Inputs in) {
+    check(inputs, [scale = draw_scale(random)](Inputs in) {
       std::vector<Tensor> results;
       for (size_t i = 0; i < in.size(); i += 3) results.push_back(in[i].clone());
-      Backend::SgdStep args{.tensors = {}, .lr = 0.1, .gradient_scale = 0.5};
+      Backend::SgdStep args{.tensors = {}, .lr = 0.1, .gradient_scale = scalar_beside(in, scale)};
       for (size_t t = 0; t < results.size(); ++t) {
         const Tensor& indices = in[3 * t + 2];
         args.tensors.push_back({.parameter = results[t],

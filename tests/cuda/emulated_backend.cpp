@@ -220,6 +220,27 @@ class EmulatedBackend final : public cuda::KernelBackend<OpenLauncher> {
     wait();
     copy(host_destination, device_source, bytes);
   }
+  /// As late as can be: it is there when it has been waited for.
+  std::unique_ptr<LateCopy> copy_to_host_later(const void* device_source, size_t bytes) override {
+    class WaitedForCopy final : public LateCopy {
+     public:
+      WaitedForCopy(const void* source, size_t count) : bytes_(count) {
+        const ProtectedMemory::Access access(memory());
+        if (count > 0) std::memcpy(bytes_.data(), source, count);
+      }
+      bool is_there() override { return is_there_; }
+      const std::byte* wait() override {
+        is_there_ = true;
+        return bytes_.data();
+      }
+
+     private:
+      std::vector<std::byte> bytes_;
+      bool is_there_ = false;
+    };
+    if (noted) throw std::logic_error("emulator: a copy to the host in captured work");
+    return std::make_unique<WaitedForCopy>(device_source, bytes);
+  }
   void copy(void* destination, const void* source, size_t bytes) override {
     enqueue([=] {
       const ProtectedMemory::Access access(memory());

@@ -1,4 +1,5 @@
 #include <array>
+#include <cmath>
 
 #include "tests/cuda/device_testing.h"
 
@@ -91,6 +92,32 @@ BOOST_AUTO_TEST_CASE(long_sums) {
       const Tensor all = scalar_on(in[0]);
       in[0].backend().sum(in[0], all);
       return std::vector<Tensor>{all, squared_norms({{in[0]}})};
+    });
+  });
+}
+
+/// Of up to 700 gradients and some batches; among the numbers now and then one that is not finite, for which
+/// -1 stands.
+BOOST_AUTO_TEST_CASE(clipping_factors) {
+  for_generated_cases("clipping factors", 60, [](CaseRandom& random, const CheckCase& check) {
+    const auto numbers = [&random](int64_t most) {
+      const Tensor drawn = random.floats({random.integer(1, most)});
+      if (random.integer(0, 4) == 0) {
+        const int64_t at = random.integer(0, drawn.numel() - 1);
+        drawn.slice(at, at + 1).fill(random.coin() ? HUGE_VAL : std::nan(""));
+      }
+      return drawn;
+    };
+    const double max_norm = std::array{0.0, 0.5, 30.0}[random.integer(0, 2)];
+    check({numbers(700), numbers(5)}, [max_norm](Inputs in) {
+      std::vector<double> squares;
+      for (const float number : in[0].to_vector<float>()) squares.push_back(std::pow(number, 2));
+      const Tensor squared_norms = Tensor::from_values(in[0].shape(), squares, in[0].device()),
+                   factor = Tensor::empty({}, DType::float64, in[0].device());
+      in[0].backend().clipping_factor(
+          {.squared_norms = squared_norms, .losses = in[1], .max_norm = max_norm, .factor = factor});
+      const double found = factor.item();
+      return std::vector<Tensor>{Tensor::full({}, std::isnan(found) ? -1 : found, DType::float32)};
     });
   });
 }

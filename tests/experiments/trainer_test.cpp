@@ -44,8 +44,9 @@ struct Setup {
 
   UpdateResult update(std::span<const int64_t> examples, int64_t step, double lr = 0.01,
                       UpdateSettings settings = {.batch_size = 4}) {
-    return run_update(model.bert, ClassificationObjective(data), optimizer,
-                      {.update = step, .indices = examples}, lr, settings);
+    return enqueue_update(model.bert, ClassificationObjective(data), optimizer,
+                          {.update = step, .indices = examples}, lr, settings)
+        .finish();
   }
 
   std::vector<Tensor> values() const {

@@ -111,7 +111,7 @@ class TrainingLoop {
       learning_rates.push_back(learning_rate * schedule.factor(static_cast<int64_t>(learning_rates.size())));
       // torch.nn.utils.clip_grad_norm_ adds 1e-6 to the norm.
       const double clip = options_.at("max_grad_norm").get<double>() / (grad_norms.back() + 1e-6);
-      optimizer_.step(learning_rates.back(), std::min(1.0, clip));
+      optimizer_.step(learning_rates.back(), Tensor::full({}, std::min(1.0, clip), DType::float64));
       optimizer_.zero_grad();
     }
   }

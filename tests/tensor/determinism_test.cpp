@@ -209,7 +209,7 @@ BOOST_AUTO_TEST_CASE(embeddings_losses_and_updates) {
                         .beta1 = 0.9,
                         .beta2 = 0.999,
                         .eps = 1e-8,
-                        .gradient_scale = 1,
+                        .gradient_scale = Tensor::full({}, 1, DType::float64),
                         .step = 1});
       return std::vector<Tensor>{parameter, m, v};
     });

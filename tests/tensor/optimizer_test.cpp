@@ -62,7 +62,7 @@ struct State {
                       .beta1 = h.beta1,
                       .beta2 = h.beta2,
                       .eps = h.eps,
-                      .gradient_scale = h.gradient_scale,
+                      .gradient_scale = Tensor::full({}, h.gradient_scale, DType::float64),
                       .step = t});
   }
 };
@@ -160,6 +160,52 @@ BOOST_AUTO_TEST_CASE(tiny_and_huge_gradients_move_by_the_learning_rate) {
   });
 }
 
+BOOST_AUTO_TEST_CASE(nothing_moves_where_the_scale_is_not_finite) {
+  for_each_setting([](DType dtype) {
+    for (const double scale : {std::nan(""), HUGE_VAL}) {
+      const Tensor initial = random_tensor({33}, dtype, 1), gradient = random_tensor({33}, dtype, 2);
+      const State state(initial, 33);
+      state.step(AdamWVariant::torch, {.gradient_scale = scale}, gradient, nullptr, 1);
+      BOOST_TEST(equal_bits(state.parameter, initial));
+      BOOST_TEST(equal_bits(state.first_moment, Tensor::zeros({33}, dtype)));
+      BOOST_TEST(equal_bits(state.second_moment, Tensor::zeros({33}, dtype)));
+      cpu().sgd_step({.tensors = {{.parameter = state.parameter,
+                                   .gradient = gradient,
+                                   .indices = nullptr,
+                                   .weight_decay = 0.01}},
+                      .lr = 0.1,
+                      .gradient_scale = Tensor::full({}, scale, DType::float64)});
+      BOOST_TEST(equal_bits(state.parameter, initial));
+    }
+  });
+}
+
+BOOST_AUTO_TEST_CASE(clipping_factors) {
+  const double infinity = HUGE_VAL, nan = std::nan("");
+  const auto factor = [](const std::vector<double>& squares, const std::vector<double>& losses, DType dtype,
+                         double max_norm) {
+    const Tensor squared_norms = Tensor::from_values({std::ssize(squares)}, squares),
+                 all_losses = Tensor::from_values({std::ssize(losses)}, losses).to(dtype),
+                 result = Tensor::empty({}, DType::float64);
+    cpu().clipping_factor(
+        {.squared_norms = squared_norms, .losses = all_losses, .max_norm = max_norm, .factor = result});
+    return result.item();
+  };
+  for_each_setting([&](DType dtype) {
+    BOOST_TEST(factor({9, 16}, {1}, dtype, 1) == 1 / (5 + 1e-6));
+    BOOST_TEST(factor({9, 16}, {1, 2}, dtype, 7) == 1);
+    BOOST_TEST(factor({9e200, 16e200}, {1}, dtype, 0) == 1);  // no clipping
+    BOOST_TEST(factor({0}, {0}, dtype, 1) == 1);
+    BOOST_TEST(factor({}, {0}, dtype, 1) == 1);
+    for (const double bad : {infinity, nan}) {
+      BOOST_TEST(std::isnan(factor({9, bad}, {1}, dtype, 1)));
+      BOOST_TEST(std::isnan(factor({9, bad}, {1}, dtype, 0)));
+      BOOST_TEST(std::isnan(factor({9}, {1, bad}, dtype, 1)));
+    }
+    BOOST_TEST(std::isnan(factor({9}, {infinity, -infinity}, dtype, 1)));
+  });
+}
+
 BOOST_AUTO_TEST_CASE(sgd) {
   for_each_setting([](DType dtype) {
     const int64_t size = 1003;
@@ -176,7 +222,7 @@ BOOST_AUTO_TEST_CASE(sgd) {
           {.tensors =
                {{.parameter = parameter, .gradient = gradient, .indices = indices, .weight_decay = 0.01}},
            .lr = 0.1,
-           .gradient_scale = 0.5});
+           .gradient_scale = Tensor::full({}, 0.5, DType::float64)});
       BOOST_CHECK(largest_error(values_of(parameter), indices == nullptr ? moved : listed_only) <=
                   elementwise.of(dtype));
     }

@@ -3,6 +3,7 @@
 #include <boost/test/unit_test.hpp>
 
 #include "tensor/backend.h"
+#include "tensor/copies_on_host.h"
 
 using namespace normtune;
 
@@ -107,8 +108,11 @@ BOOST_AUTO_TEST_CASE(fill_and_copy_from_stay_inside_a_slice) {
 
 BOOST_AUTO_TEST_CASE(copies_on_host_are_those_of_each_tensor) {
   const Tensor odd = Tensor::full({3}, 2, DType::bfloat16), none = Tensor::zeros({0}, DType::int64),
-               scalar = Tensor::full({}, 1.5, DType::float64), part = counting({2, 3}).slice(1, 2);
-  const std::vector<Tensor> copies = copies_on_host({odd, none, scalar, part});
+               scalar = Tensor::full({}, 1.5, DType::float64);
+  Tensor part = counting({2, 3}).slice(1, 2);
+  const CopiesOnHost late({odd, none, scalar, part});
+  part.fill(-1);
+  const std::vector<Tensor> copies = late.wait();
   BOOST_REQUIRE(copies.size() == 4);
   BOOST_TEST(copies[0].to(DType::float32).to_vector<float>() == (std::vector<float>{2, 2, 2}));
   BOOST_CHECK(copies[1].shape() == Shape{0} && copies[1].dtype() == DType::int64);
@@ -116,7 +120,7 @@ BOOST_AUTO_TEST_CASE(copies_on_host_are_those_of_each_tensor) {
   BOOST_CHECK((copies[3].shape() == Shape{1, 3}));
   BOOST_TEST(copies[3].to_vector<float>() == (std::vector<float>{3, 4, 5}));
   BOOST_TEST(copies[3].storage() != part.storage());
-  BOOST_TEST(copies_on_host({}).empty());
+  BOOST_TEST(CopiesOnHost({}).wait().empty());
 }
 
 BOOST_AUTO_TEST_CASE(item_needs_one_element) {

@@ -87,7 +87,7 @@ struct Loops {
   double (*sum_of_squares)(const T* input, int64_t n);
 
   void (*adamw)(T* parameter, const T* gradient, T* first_moment, T* second_moment,
-                const AdamWFactors& factors, int64_t n);
+                const AdamWFactors& factors, T gradient_scale, int64_t n);
   /// parameter -= lr * (gradient_scale * gradient + weight_decay * parameter)
   void (*sgd)(T* parameter, const T* gradient, T lr, T weight_decay, T gradient_scale, int64_t n);
 

@@ -2,11 +2,11 @@
 
 template <typename T>
 void adamw(T* parameter, const T* gradient, T* first_moment, T* second_moment, const AdamWFactors& factors,
-           int64_t n) {
+           T gradient_scale, int64_t n) {
   const AdamWScalars<T> scalars = adamw_scalars<T>(factors);
 #pragma omp simd
   for (int64_t i = 0; i < n; ++i) {
-    adamw_element(parameter[i], gradient[i], first_moment[i], second_moment[i], scalars);
+    adamw_element(parameter[i], gradient[i], gradient_scale, first_moment[i], second_moment[i], scalars);
   }
 }
 
