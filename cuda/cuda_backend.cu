@@ -37,10 +37,12 @@ struct StreamLauncher {
                                       static_cast<int>(grid.shared_bytes)),
                  "cudaFuncSetAttribute");
     }
-    const dim3 blocks(static_cast<unsigned>(grid.blocks), static_cast<unsigned>(grid.blocks_y));
-    kernel<<<blocks, static_cast<unsigned>(grid.threads), static_cast<size_t>(grid.shared_bytes), on>>>(
-        static_cast<Parameters>(args)...);
-    check_cuda(cudaGetLastError(), "a kernel's launch");
+    cudaLaunchConfig_t launch{};
+    launch.gridDim = dim3(static_cast<unsigned>(grid.blocks), static_cast<unsigned>(grid.blocks_y));
+    launch.blockDim = dim3(static_cast<unsigned>(grid.threads));
+    launch.dynamicSmemBytes = static_cast<size_t>(grid.shared_bytes);
+    launch.stream = on;
+    check_cuda(cudaLaunchKernelEx(&launch, kernel, static_cast<Parameters>(args)...), "a kernel's launch");
   }
 };
 
