@@ -172,10 +172,12 @@ class CudaBackend final : private Foundation, public KernelBackend<StreamLaunche
     struct CaptureScope {
       CudaBackend& backend;
       explicit CaptureScope(CudaBackend& capturing) : backend(capturing) {
+        backend.join_products();  // a capture cannot wait for what is no part of it
         backend.allocator_.begin_capture();
         backend.is_capturing_ = true;
       }
       ~CaptureScope() {
+        backend.work_beside_.forget();
         backend.is_capturing_ = false;
         backend.allocator_.end_capture();
       }

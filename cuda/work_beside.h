@@ -32,8 +32,8 @@ class WorkBeside {
       pending_.pop_front();
     }
     const size_t slot = num_begun_++ % most_pending;
-    pending_.push_back({slot, std::move(reads)});
     stream_.run(slot, std::move(work));
+    pending_.push_back({slot, std::move(reads)});  // if it throws there is nothing to wait for
   }
 
   /// What the main stream is given from now on comes after all work here.
@@ -42,6 +42,9 @@ class WorkBeside {
     stream_.wait(pending_.back().slot);
     pending_.clear();
   }
+
+  /// Forgets work that nobody has waited for, nor can: it was part of a capture that failed.
+  void forget() { pending_.clear(); }
 
  private:
   struct Pending {
