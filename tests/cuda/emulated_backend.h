@@ -10,6 +10,9 @@ namespace normtune::emulator {
 /// a block is an error when the block is given back.
 Backend& emulated_backend();
 
+/// Whether its products can be rounded to TF32.
+bool has_tf32();
+
 /// How often the host has waited for the device so far: at synchronize(), at copies to the host, and at
 /// copies of more than 1 MB to the device.
 int64_t num_waits();
@@ -19,5 +22,6 @@ int64_t num_captures();
 
 /// The order in which fibers and blocks run: 0 ascending, others random, a different one for each block.
 void set_order(uint64_t seed);
+uint64_t order();
 
 }  // namespace normtune::emulator

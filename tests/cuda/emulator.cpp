@@ -17,7 +17,7 @@
 
 namespace normtune::emulator {
 
-Index thread_index, block_index, block_size, grid_size;
+Index threadIdx, blockIdx, blockDim, gridDim;
 
 namespace {
 
@@ -81,7 +81,7 @@ Factors factors_of_warp[32][2];  // by turns, as what is exchanged
 MatrixRows rows_of_warp[32][2];
 
 Fiber& current() {
-  return *fibers[thread_index.x];
+  return *fibers[threadIdx.x];
 }
 
 void give_way(State state) {
@@ -144,7 +144,7 @@ bool release_waiting(unsigned threads) {
 }
 
 void run_block(uint64_t block) {
-  const unsigned threads = block_size.x;
+  const unsigned threads = blockDim.x;
   for (unsigned i = 0; i < threads; ++i) {
     fibers[i]->state = State::ready;
     fibers[i]->copies.clear();
@@ -154,7 +154,7 @@ void run_block(uint64_t block) {
   do {
     for (const unsigned i : order) {
       if (fibers[i]->state != State::ready) continue;
-      thread_index.x = i;
+      threadIdx.x = i;
       switch_to(scheduler, fibers[i]->context);
     }
     if (all_in(State::done, 0, threads)) return;
@@ -182,7 +182,7 @@ void wait_for_block() {
 
 uint64_t exchange(uint64_t bits, int lane_mask) {
   const unsigned turn = current().turn++ % 2;
-  const unsigned partner = thread_index.x ^ static_cast<unsigned>(lane_mask);
+  const unsigned partner = threadIdx.x ^ static_cast<unsigned>(lane_mask);
   current().exchanged[turn] = bits;
   give_way(State::at_warp_barrier);
   return fibers[partner]->exchanged[turn];
@@ -190,9 +190,9 @@ uint64_t exchange(uint64_t bits, int lane_mask) {
 
 /// Written after the PTX ISA's formulas, to the letter.
 void multiply_fragments(float* d, const uint32_t* a, const uint32_t* b) {
-  const unsigned turn = current().turn++ % 2, lane_id = thread_index.x % warp_size;
+  const unsigned turn = current().turn++ % 2, lane_id = threadIdx.x % warp_size;
   const unsigned group_id = lane_id >> 2, thread_id_in_group = lane_id % 4;
-  Factors& factors = factors_of_warp[thread_index.x / warp_size][turn];
+  Factors& factors = factors_of_warp[threadIdx.x / warp_size][turn];
   for (unsigned i = 0; i < 8; ++i) {
     const unsigned row = i < 2 || (4 <= i && i < 6) ? group_id : group_id + 8;
     const unsigned column = thread_id_in_group * 2 + (i & 1) + (i < 4 ? 0 : 8);
@@ -211,8 +211,8 @@ void multiply_fragments(float* d, const uint32_t* a, const uint32_t* b) {
 
 /// Written after the PTX ISA too: eight lanes in turn bring the rows of one matrix.
 void load_matrices(uint32_t (&registers)[4], const void* row, bool transposed) {
-  const unsigned turn = current().turn++ % 2, lane_id = thread_index.x % warp_size;
-  MatrixRows& rows = rows_of_warp[thread_index.x / warp_size][turn];
+  const unsigned turn = current().turn++ % 2, lane_id = threadIdx.x % warp_size;
+  MatrixRows& rows = rows_of_warp[threadIdx.x / warp_size][turn];
   require_multiple_of_16(row);
   std::memcpy(rows.elements[lane_id / 8][lane_id % 8], row, 16);
   give_way(State::at_warp_barrier);
@@ -243,6 +243,10 @@ void set_order(uint64_t seed) {
   order_seed = seed;
 }
 
+uint64_t order() {
+  return order_seed;
+}
+
 void run(const cuda::Grid& grid, const std::function<void()>& kernel) {
   if (grid.blocks == 0 || grid.blocks_y == 0) return;
   if (grid.threads < 1 || grid.threads > 1024 || grid.threads % 32 != 0 || grid.blocks_y > 65535 ||
@@ -251,12 +255,12 @@ void run(const cuda::Grid& grid, const std::function<void()>& kernel) {
   }
   make_fibers(static_cast<size_t>(grid.threads));
   running_kernel = &kernel;
-  block_size = {static_cast<unsigned>(grid.threads), 1, 1};
-  grid_size = {static_cast<unsigned>(grid.blocks), static_cast<unsigned>(grid.blocks_y), 1};
+  blockDim = {static_cast<unsigned>(grid.threads), 1, 1};
+  gridDim = {static_cast<unsigned>(grid.blocks), static_cast<unsigned>(grid.blocks_y), 1};
   shared_memory.assign(static_cast<size_t>(grid.shared_bytes) / sizeof(float), NAN);
-  const unsigned blocks = grid_size.x * grid_size.y;
+  const unsigned blocks = gridDim.x * gridDim.y;
   for (const unsigned block : order_of(blocks, uint64_t{1} << 62)) {
-    block_index = {block % grid_size.x, block / grid_size.x, 0};
+    blockIdx = {block % gridDim.x, block / gridDim.x, 0};
     run_block(block);
   }
 }

@@ -31,7 +31,7 @@ struct Index {
 };
 
 /// Of the fiber that runs.
-extern Index thread_index, block_index, block_size, grid_size;
+extern Index threadIdx, blockIdx, blockDim, gridDim;
 
 void wait_for_block();
 /// The bits that the lane `lane ^ lane_mask` brings to the same call.
@@ -66,10 +66,11 @@ struct Launcher {
 #define __grid_constant__
 #define __launch_bounds__(threads)
 #define __shared__ static  // blocks run one after another, and all fibers of one see the same variable
-#define threadIdx normtune::emulator::thread_index
-#define blockIdx normtune::emulator::block_index
-#define blockDim normtune::emulator::block_size
-#define gridDim normtune::emulator::grid_size
+
+using normtune::emulator::blockDim;
+using normtune::emulator::blockIdx;
+using normtune::emulator::gridDim;
+using normtune::emulator::threadIdx;
 
 inline void __syncthreads() {
   normtune::emulator::wait_for_block();
