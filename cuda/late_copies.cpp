@@ -14,7 +14,10 @@ class LateCopies::CopyToPlace final : public LateCopy {
 
   bool is_there() override {
     const cudaError_t code = cudaEventQuery(place_.copied);
-    if (code == cudaErrorNotReady) return false;
+    if (code == cudaErrorNotReady) {
+      cudaGetLastError();  // CUDA keeps it like an error
+      return false;
+    }
     check_cuda(code, "cudaEventQuery");
     return true;
   }
