@@ -319,6 +319,10 @@ Backend& emulated_backend() {
   return the_backend();
 }
 
+bool has_tf32() {
+  return false;
+}
+
 int64_t num_waits() {
   return the_backend().num_waits;
 }

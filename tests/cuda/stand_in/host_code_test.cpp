@@ -1,0 +1,356 @@
+#include <cublasLt.h>
+
+#include "cuda/cuda_backend.h"
+#include "tensor/devices.h"
+#include "tensor/error.h"
+#include "tests/cuda/device_testing.h"
+#include "tests/cuda/stand_in/machine.h"
+#include "tests/cuda/stand_in/memory.h"
+
+using namespace normtune;
+using namespace normtune::test;
+
+/// What the backend of a device does beside its kernels, where something is wrong with the device, and where
+/// all is well.
+BOOST_AUTO_TEST_SUITE(host_code)
+
+namespace {
+
+/// A machine for the time of a test.
+struct OtherMachine {
+  stand_in::Machine before = stand_in::machine();
+  ~OtherMachine() { stand_in::machine() = before; }
+};
+
+/// The message of the Error of this kind that a function throws.
+std::string message_of(ErrorKind kind, const std::function<void()>& function) {
+  try {
+    function();
+  } catch (const Error& error) {
+    BOOST_TEST((error.kind() == kind), error.what());
+    return error.what();
+  }
+  BOOST_ERROR("nothing was thrown");
+  return "";
+}
+
+Tensor on_the_device(const std::vector<float>& values) {
+  return Tensor::from_values({std::ssize(values)}, values, cuda_device);
+}
+
+Backend& the_backend() {
+  return backend_of(cuda_device);
+}
+
+AllocatorStats stats() {
+  return the_backend().allocator().stats();
+}
+
+/// The backend computes, and CUDA holds no error that somebody else would find.
+void check_all_is_well() {
+  BOOST_TEST(cudaGetLastError() == cudaSuccess);
+  const Tensor a = on_the_device({1, 2, 3, 4}).reshape({2, 2}), sum = Tensor::empty_like(a);
+  const Tensor product = Tensor::empty_like(a);
+  Tensor captured;
+  const auto work = the_backend().capture([&] {
+    captured = Tensor::empty_like(a);
+    the_backend().matmul_beside({.a = a, .b = a, .c = captured}, {a});
+    the_backend().join_products();
+  });
+  the_backend().add(a, a, sum);
+  the_backend().matmul({.a = a, .b = a, .c = product});
+  work->replay();
+  BOOST_TEST(sum.to_vector<float>() == (std::vector<float>{2, 4, 6, 8}));
+  BOOST_TEST(product.to_vector<float>() == (std::vector<float>{7, 10, 15, 22}));
+  BOOST_TEST(captured.to_vector<float>() == (std::vector<float>{7, 10, 15, 22}));
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(a_device_that_is_not_there) {
+  const OtherMachine other;
+  BOOST_TEST(message_of(ErrorKind::usage, [] {
+               backend_of({DeviceType::cuda, 1});
+             }) == "device cuda:1: expected a device from cuda:0 to cuda:0");
+  stand_in::machine().num_devices = 0;
+  BOOST_TEST(message_of(ErrorKind::usage, [] { cuda::make_cuda_backend(0); }) ==
+             "device cuda:0: no CUDA device can be used here (no CUDA-capable device is detected); use "
+             "--device cpu");
+  BOOST_TEST(describe_cuda_devices() == "no CUDA device: no CUDA-capable device is detected");
+  cudaGetLastError();
+}
+
+BOOST_AUTO_TEST_CASE(a_device_that_is_too_old) {
+  const OtherMachine other;
+  stand_in::machine().major = 7;
+  stand_in::machine().minor = 5;
+  BOOST_TEST(message_of(ErrorKind::usage, [] { cuda::make_cuda_backend(0); }) ==
+             "device cuda:0: expected compute capability 8.0 or later, found 7.5; use --device cpu");
+}
+
+BOOST_AUTO_TEST_CASE(devices_are_described) {
+  const OtherMachine other;
+  stand_in::machine().num_devices = 2;
+  BOOST_TEST(describe_cuda_devices() == "cuda:0 (stand-in), cuda:1 (stand-in)");
+}
+
+/// Each with its own streams, memory and kernels, in turns.
+BOOST_AUTO_TEST_CASE(two_devices) {
+  const OtherMachine other;
+  stand_in::machine().num_devices = 2;
+  const Device second{DeviceType::cuda, 1};
+  for (int i = 0; i < 3; ++i) {
+    const Tensor there = Tensor::from_values({2, 2}, std::vector<float>{1, 2, 3, 4}, second);
+    const Tensor product = Tensor::empty_like(there);
+    check_all_is_well();
+    backend_of(second).matmul({.a = there, .b = there, .c = product});
+    const Tensor sum = Tensor::empty({}, DType::float32, second);
+    backend_of(second).sum(product, sum);
+    check_all_is_well();
+    BOOST_TEST(sum.item() == 54);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(memory_runs_out) {
+  const OtherMachine other;
+  const Tensor held = on_the_device({1, 2, 3});
+  the_backend().synchronize();
+  constexpr size_t left = size_t{1} << 20, asked = size_t{64} << 20;
+  const size_t taken = stand_in::taken_bytes(0);
+  stand_in::machine().memory_bytes = taken + left;
+  const std::string message = message_of(
+      ErrorKind::out_of_memory, [] { Tensor::empty({asked / sizeof(float)}, DType::float32, cuda_device); });
+  // What the pool kept was given back before.
+  const size_t free_bytes = stand_in::machine().memory_bytes - stand_in::taken_bytes(0);
+  BOOST_TEST(message == fmt::format("out of memory on cuda:0: asked for {} bytes, {} of {} bytes are free, "
+                                    "tensors hold {}, {} are kept for later tensors; use a smaller batch or "
+                                    "shorter sequences",
+                                    asked, free_bytes, stand_in::machine().memory_bytes, stats().in_use,
+                                    stats().reserved - stats().in_use));
+  BOOST_TEST(free_bytes >= left);
+  BOOST_TEST(held.to_vector<float>() == (std::vector<float>{1, 2, 3}));
+  check_all_is_well();
+}
+
+/// What was given back in pieces serves a whole.
+BOOST_AUTO_TEST_CASE(pieces_of_memory_are_put_together) {
+  const OtherMachine other;
+  constexpr int64_t count = int64_t{1} << 18;  // 1 MB
+  std::vector<Tensor> pieces;
+  for (int i = 0; i < 16; ++i) pieces.push_back(Tensor::full({count}, i, DType::float32, cuda_device));
+  stand_in::machine().memory_bytes = stand_in::taken_bytes(0) + 4096;
+  pieces.clear();
+  const Tensor whole = Tensor::full({12 * count}, 3, DType::float32, cuda_device);
+  const Tensor sum = Tensor::empty({}, DType::float32, cuda_device);
+  the_backend().sum(whole, sum);
+  BOOST_TEST(sum.item() == 36 * count);
+}
+
+BOOST_AUTO_TEST_CASE(memory_runs_out_in_a_capture) {
+  const OtherMachine other;
+  check_all_is_well();
+  stand_in::machine().memory_bytes = stand_in::taken_bytes(0) + 4096;
+  const std::string message = message_of(ErrorKind::out_of_memory, [] {
+    the_backend().capture([] {
+      std::vector<Tensor> held;
+      while (true) held.push_back(Tensor::full({int64_t{1} << 20}, 1, DType::float32, cuda_device));
+    });
+  });
+  BOOST_TEST(message.starts_with("out of memory on cuda:0: asked for "), message);
+  check_all_is_well();
+}
+
+/// A step that repeats the allocations of the last one asks the system for nothing.
+BOOST_AUTO_TEST_CASE(steps_do_not_take_more_memory) {
+  const Tensor a = Tensor::full({64, 64}, 0.5, DType::float32, cuda_device);
+  const auto step = [&] {
+    const Tensor doubled = Tensor::empty_like(a), product = Tensor::empty_like(a);
+    the_backend().add(a, a, doubled);
+    the_backend().matmul_beside({.a = doubled, .b = a, .c = product}, {doubled, a});
+    const Tensor small = on_the_device({1, 2, 3});
+    the_backend().join_products();
+  };
+  for (int i = 0; i < 3; ++i) step();
+  const AllocatorStats before = stats();
+  for (int i = 0; i < 20; ++i) {
+    step();
+    if (i % 5 == 0) the_backend().synchronize();
+  }
+  BOOST_TEST(stats().reserved == before.reserved);
+  BOOST_TEST(stats().system_allocations == before.system_allocations);
+  BOOST_TEST(stats().in_use == before.in_use);
+}
+
+/// Captures share their memory, however many there are.
+BOOST_AUTO_TEST_CASE(captures_do_not_take_more_memory) {
+  check_all_is_well();
+  the_backend().synchronize();
+  check_all_is_well();
+  const AllocatorStats before = stats();
+  for (int i = 0; i < 10; ++i) check_all_is_well();
+  BOOST_TEST(stats().reserved <= before.reserved);
+  BOOST_TEST(stats().in_use == before.in_use);
+}
+
+namespace {
+
+/// A bit of everything.
+void use_everything() {
+  const Tensor a = on_the_device({1, 2, 3, 4}).reshape({2, 2}), output = Tensor::empty_like(a);
+  const Tensor product = Tensor::empty_like(a);
+  the_backend().add(a, a, output);
+  the_backend().matmul_beside({.a = a, .b = a, .c = product}, {a});
+  the_backend().join_products();
+  const auto work = the_backend().capture([&] { the_backend().add(a, a, output); });
+  work->replay();
+  the_backend().synchronize();
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(a_call_that_fails_is_named) {
+  for (const std::string call :
+       {"cudaSetDevice", "cudaMallocFromPoolAsync", "cudaMemcpyAsync", "cudaEventRecord",
+        "cudaStreamWaitEvent", "cudaStreamSynchronize", "cudaStreamBeginCapture", "cudaGraphInstantiate",
+        "cudaGraphLaunch", "cudaMemPoolTrimTo", "cudaMemPoolGetAttribute"}) {
+    BOOST_TEST_CONTEXT(call) {
+      stand_in::fail_call(call, cudaErrorIllegalAddress);
+      BOOST_TEST(message_of(ErrorKind::internal, use_everything) ==
+                 fmt::format("CUDA: {} failed: an illegal memory access was encountered "
+                             "(cudaErrorIllegalAddress)",
+                             call));
+      check_all_is_well();
+    }
+  }
+  stand_in::fail_call("cudaLaunchKernelEx", cudaErrorIllegalAddress);
+  BOOST_TEST(message_of(ErrorKind::internal, use_everything).starts_with("CUDA: a kernel's launch failed: "));
+  check_all_is_well();
+}
+
+/// Wherever it is in the work, and whatever was under way.
+BOOST_AUTO_TEST_CASE(a_call_that_fails_in_a_capture) {
+  const Tensor a = on_the_device({1, 2, 3, 4}).reshape({2, 2});
+  const Tensor first = Tensor::empty_like(a), second = Tensor::empty_like(a);
+  const auto capture = [&] {
+    the_backend().capture([&] {
+      const Tensor scratch = Tensor::empty_like(a);
+      the_backend().add(a, a, scratch);
+      the_backend().matmul_beside({.a = scratch, .b = a, .c = first}, {scratch, a});
+      the_backend().matmul_beside({.a = a, .b = a, .c = second}, {a});
+      the_backend().join_products();
+      the_backend().add(first, second, second);
+    });
+  };
+  const auto check_failure = [&](const std::string& call, int nth) {
+    BOOST_TEST_CONTEXT(call << ", call " << nth) {
+      stand_in::fail_call(call, cudaErrorIllegalAddress, nth);
+      message_of(ErrorKind::internal, capture);
+      check_all_is_well();
+    }
+  };
+  for (const int nth : {1, 2}) check_failure("cudaLaunchKernelEx", nth);
+  for (const int nth : {1, 2, 3, 4}) check_failure("cudaEventRecord", nth);
+  for (const int nth : {1, 2, 3}) check_failure("cudaStreamWaitEvent", nth);
+}
+
+/// Products that nobody has waited for are forgotten with the rest.
+BOOST_AUTO_TEST_CASE(work_that_throws_in_a_capture) {
+  const Tensor a = on_the_device({1, 2, 3, 4}).reshape({2, 2}), product = Tensor::empty_like(a);
+  for (int num_products = 0; num_products <= 4; ++num_products) {
+    BOOST_TEST_CONTEXT(num_products << " products") {
+      BOOST_CHECK_THROW(the_backend().capture([&] {
+        for (int i = 0; i < num_products; ++i) {
+          the_backend().matmul_beside({.a = a, .b = a, .c = product}, {a});
+        }
+        throw std::runtime_error("no work today");
+      }),
+                        std::runtime_error);
+      check_all_is_well();
+    }
+  }
+}
+
+/// A capture that ends without its products is an error of the caller, and nothing is left of it.
+BOOST_AUTO_TEST_CASE(products_that_are_not_joined_in_a_capture) {
+  const Tensor a = on_the_device({1, 2, 3, 4}).reshape({2, 2}), product = Tensor::empty_like(a);
+  const auto capture = [&] {
+    the_backend().capture([&] { the_backend().matmul_beside({.a = a, .b = a, .c = product}, {a}); });
+  };
+  const std::string message = message_of(ErrorKind::internal, capture);
+  BOOST_TEST(message.starts_with("CUDA: cudaStreamEndCapture failed: "), message);
+  check_all_is_well();
+}
+
+/// Products from before a capture are none of it.
+BOOST_AUTO_TEST_CASE(a_capture_while_products_are_under_way) {
+  const Tensor a = on_the_device({1, 2, 3, 4}).reshape({2, 2});
+  const Tensor before = Tensor::empty_like(a), inside = Tensor::empty_like(a);
+  the_backend().matmul_beside({.a = a, .b = a, .c = before}, {a});
+  const auto work = the_backend().capture([&] {
+    the_backend().matmul_beside({.a = a, .b = a, .c = inside}, {a});
+    the_backend().join_products();
+  });
+  work->replay();
+  the_backend().join_products();
+  BOOST_TEST(before.to_vector<float>() == (std::vector<float>{7, 10, 15, 22}));
+  BOOST_TEST(inside.to_vector<float>() == (std::vector<float>{7, 10, 15, 22}));
+}
+
+/// A replay under way outlives its graph.
+BOOST_AUTO_TEST_CASE(work_that_is_dropped_after_its_replay) {
+  const Tensor a = on_the_device({1, 2, 3}), output = Tensor::empty_like(a);
+  auto work = the_backend().capture([&] { the_backend().add(a, a, output); });
+  work->replay();
+  work.reset();
+  BOOST_TEST(output.to_vector<float>() == (std::vector<float>{2, 4, 6}));
+}
+
+/// The side stream is where gradients of weights are computed, and nothing else is.
+BOOST_AUTO_TEST_CASE(products_beside_are_on_the_side_stream) {
+  const Tensor a = on_the_device({1, 2, 3, 4}).reshape({2, 2}), product = Tensor::empty_like(a);
+  const int64_t before = stand_in::counts().side_products;
+  the_backend().matmul({.a = a, .b = a, .c = product});
+  BOOST_TEST(stand_in::counts().side_products == before);
+  the_backend().matmul_beside({.a = a, .b = a, .c = product}, {a});
+  the_backend().join_products();
+  BOOST_TEST(stand_in::counts().side_products == before + 1);
+}
+
+/// Arrays of more than a block, and of more than what is staged at all, from a source that is gone at once.
+BOOST_AUTO_TEST_CASE(large_arrays) {
+  for (const int64_t size : {16'384, 16'385, 262'144, 262'145, 1'000'000}) {
+    std::vector<float> values(static_cast<size_t>(size));
+    for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(i % 1001);
+    const std::vector<float> expected = values;
+    const Tensor there = on_the_device(values);
+    std::fill(values.begin(), values.end(), -1.f);
+    BOOST_CHECK(there.to_vector<float>() == expected);
+  }
+}
+
+/// Asking too early is no error, and places on the host that are used again belong to the last copy.
+BOOST_AUTO_TEST_CASE(late_copies) {
+  for (int i = 0; i < 5; ++i) {
+    const auto value = static_cast<float>(i);
+    const Tensor there = Tensor::full({1000 * (5 - i)}, value, DType::float32, cuda_device);
+    the_backend().copy_to_host_later(there.raw_data(), there.nbytes());  // which nobody wants
+    const auto copy = the_backend().copy_to_host_later(there.raw_data(), there.nbytes());
+    copy->is_there();
+    BOOST_TEST(cudaGetLastError() == cudaSuccess);
+    the_backend().fill(there, -1);
+    const auto* values = reinterpret_cast<const float*>(copy->wait());
+    BOOST_TEST(copy->is_there());
+    BOOST_CHECK(std::all_of(values, values + there.numel(), [&](float found) { return found == value; }));
+  }
+}
+
+/// Nothing is computed: what is measured is that the host asks for the right things.
+BOOST_AUTO_TEST_CASE(the_roof_is_measured) {
+  const OtherMachine other;
+  stand_in::machine().computes = false;
+  const MachineRoof roof = the_backend().measure_roof(DType::float32);
+  BOOST_TEST(roof.gflops > 0);
+  BOOST_TEST(roof.gbs > 0);
+}
+
+BOOST_AUTO_TEST_SUITE_END()
