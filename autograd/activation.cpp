@@ -15,7 +15,7 @@ class ActivationBackward : public Node {
 
   std::vector<Tensor> backward(Tensor grad_output) override {
     Tensor grad_input = overwritable(grad_output);
-    grad_output.backend().activation_backward(kind_, input, grad_output, grad_input);
+    grad_output.backend().activation_backward(kind_, input, grad_output, grad_input, nullptr);
     return {grad_input};
   }
 

@@ -6,6 +6,11 @@ namespace normtune {
 
 namespace {
 
+/// A vector for the columns of `matrix`, as a bias is.
+Tensor bias_like(const Tensor& matrix) {
+  return Tensor::empty({matrix.size(1)}, parameter_dtype(matrix.dtype()), matrix.device());
+}
+
 /// With A = f(X) and Y = A W^T + b:  dX = (dY W) * f'(X),  dW = dY^T A,  db = sum over rows of dY.
 /// A is as large as X and cheap to compute again, so only X is kept.
 class ActivationLinearBackward : public Node {
@@ -14,6 +19,7 @@ class ActivationLinearBackward : public Node {
   std::string_view name() const override { return "activation_linear"; }
   std::vector<Tensor*> saved_tensors() override { return {&input, &weight}; }
   bool reduces_rows(size_t i) const override { return i > 0; }
+  bool takes_column_sums() const override { return needs_input_grad(2); }
 
   std::vector<Tensor> backward(Tensor grad_output) override {
     Backend& backend = grad_output.backend();
@@ -27,10 +33,15 @@ class ActivationLinearBackward : public Node {
     if (needs_input_grad(0)) {
       if (!buffer.is_unique()) buffer = Tensor::empty_like(input);  // the weight's gradient still reads it
       backend.matmul({.a = grad_output, .b = weight, .c = buffer});
-      backend.activation_backward(kind_, input, buffer, buffer);
+      Tensor sums = column_sums_are_taken(0) ? bias_like(buffer) : Tensor();
+      backend.activation_backward(kind_, input, buffer, buffer, sums.defined() ? &sums : nullptr);
+      give_column_sums(0, std::move(sums));
       grads[0] = std::move(buffer);
     }
-    if (needs_input_grad(2)) grads[2] = reduction().bias_gradient(grad_output, grad_output);
+    if (needs_input_grad(2)) {
+      grads[2] =
+          column_sums().defined() ? column_sums() : reduction().bias_gradient(grad_output, grad_output);
+    }
     return grads;
   }
 

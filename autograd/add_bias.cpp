@@ -16,7 +16,7 @@ class AddBiasBackward : public Node {
     std::vector<Tensor> grads(2);
     if (needs_input_grad(1)) {
       grads[1] = Tensor::empty({grad_output.shape().back()}, grad_output.dtype(), grad_output.device());
-      grad_output.backend().column_sums({.input = grad_output, .output = grads[1]});
+      grad_output.backend().column_sums({.input = grad_output, .outputs = {grads[1]}});
     }
     if (needs_input_grad(0)) grads[0] = std::move(grad_output);
     return grads;

@@ -28,9 +28,15 @@ class DropoutResidualLayerNormBackward : public Node {
     if (needs_residual && !shared) grads[1] = overwritable(grad_output);
     if (needs_input)
       grads[0] = needs_residual && !shared ? Tensor::empty_like(grad_output) : overwritable(grad_output);
-    normalization.backward(
-        grad_output, mask, needs_input ? &grads[0] : nullptr, needs_residual && !shared ? &grads[1] : nullptr,
-        needs_input_grad(2) ? &grads[2] : nullptr, needs_input_grad(3) ? &grads[3] : nullptr, reduction());
+    Tensor column_sums;
+    normalization.backward(grad_output, mask,
+                           {.input = needs_input ? &grads[0] : nullptr,
+                            .residual = needs_residual && !shared ? &grads[1] : nullptr,
+                            .weight = needs_input_grad(2) ? &grads[2] : nullptr,
+                            .bias = needs_input_grad(3) ? &grads[3] : nullptr,
+                            .column_sums = column_sums_are_taken(0) ? &column_sums : nullptr},
+                           reduction());
+    give_column_sums(0, std::move(column_sums));
     if (shared) grads[1] = grads[0];
     return grads;
   }

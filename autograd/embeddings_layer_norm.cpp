@@ -36,9 +36,11 @@ class EmbeddingsLayerNormBackward : public Node {
       backend.dropout(grad_output, mask, grad_sum);
       grad_output = grad_sum;
     }
-    normalization.backward(grad_output, DropoutMask{}, needs_sum ? &grad_sum : nullptr, nullptr,
-                           needs_input_grad(num_tables) ? &grads[num_tables] : nullptr,
-                           needs_input_grad(num_tables + 1) ? &grads[num_tables + 1] : nullptr, reduction());
+    normalization.backward(grad_output, DropoutMask{},
+                           {.input = needs_sum ? &grad_sum : nullptr,
+                            .weight = needs_input_grad(num_tables) ? &grads[num_tables] : nullptr,
+                            .bias = needs_input_grad(num_tables + 1) ? &grads[num_tables + 1] : nullptr},
+                           reduction());
     for (size_t i = 0; i < num_tables; ++i) {
       if (!needs_input_grad(i)) continue;
       grads[i] = reduction().table_gradient(grad_sum, ids[i], table_shapes[i], i == 0 ? padding_idx : -1);

@@ -29,9 +29,25 @@ Tensor GradientReduction::bias_gradient(const Tensor& grad_output, const MatrixR
     backend.squared_column_sums(
         {.input = grad_columns, .factor = nullptr, .cu_seqlens = bounds(grad_columns.rows), .output = grad});
   } else {
-    backend.column_sums({.input = grad_columns, .output = grad});
+    backend.column_sums({.input = grad_columns, .outputs = {grad}});
   }
   return grad;
+}
+
+std::vector<Tensor> GradientReduction::bias_gradients(const Tensor& grad_output,
+                                                      const std::vector<int64_t>& sizes) const {
+  std::vector<Tensor> grads;
+  int64_t column = 0;
+  for (const int64_t size : sizes) {
+    if (squares_examples()) {
+      grads.push_back(bias_gradient(grad_output, MatrixRef(grad_output).columns(column, column + size)));
+    } else {
+      grads.push_back(Tensor::empty({size}, parameter_dtype(grad_output.dtype()), grad_output.device()));
+    }
+    column += size;
+  }
+  if (!squares_examples()) grad_output.backend().column_sums({.input = grad_output, .outputs = grads});
+  return grads;
 }
 
 Tensor GradientReduction::weight_gradient(const Tensor& grad_output, const MatrixRef& grad_columns,

@@ -25,6 +25,8 @@ class GradientReduction {
 
   /// Of a bias that is added to some columns of the output: `grad_columns` are those of `grad_output`.
   Tensor bias_gradient(const Tensor& grad_output, const MatrixRef& grad_columns) const;
+  /// Of biases with so many elements that are added to the columns of the output side by side, all of them.
+  std::vector<Tensor> bias_gradients(const Tensor& grad_output, const std::vector<int64_t>& sizes) const;
   /// Of W in Y = X W^T, whose output is some columns of `grad_output`; a row's gradient is the outer product
   /// of its rows of dY and X. The sum may still be under way (Backend::matmul_beside): X and dY are then not
   /// unique.

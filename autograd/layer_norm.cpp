@@ -19,9 +19,11 @@ class LayerNormBackward : public Node {
     grad_output = grad_output.reshape({shape.numel() / shape.back(), shape.back()});
     std::vector<Tensor> grads(3);
     if (needs_input_grad(0)) grads[0] = overwritable(grad_output);
-    normalization.backward(grad_output, DropoutMask{}, needs_input_grad(0) ? &grads[0] : nullptr, nullptr,
-                           needs_input_grad(1) ? &grads[1] : nullptr,
-                           needs_input_grad(2) ? &grads[2] : nullptr, reduction());
+    normalization.backward(grad_output, DropoutMask{},
+                           {.input = needs_input_grad(0) ? &grads[0] : nullptr,
+                            .weight = needs_input_grad(1) ? &grads[1] : nullptr,
+                            .bias = needs_input_grad(2) ? &grads[2] : nullptr},
+                           reduction());
     if (needs_input_grad(0)) grads[0] = grads[0].reshape(shape);
     return grads;
   }

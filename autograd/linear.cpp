@@ -1,6 +1,8 @@
 #include "autograd/linear.h"
 
 #include <algorithm>
+#include <ranges>
+#include <span>
 
 #include "autograd/checks.h"
 
@@ -60,6 +62,7 @@ class LinearBackward : public Node {
     return saved;
   }
   bool reduces_rows(size_t i) const override { return i > 0; }
+  bool takes_column_sums() const override { return out_features_.size() == 1 && needs_input_grad(2); }
 
   /// Inputs in the order input, weights, biases.
   std::vector<Tensor> backward(Tensor grad_output) override {
@@ -68,14 +71,13 @@ class LinearBackward : public Node {
     int64_t column = 0;
     for (size_t i = 0; i < num_weights; ++i) {
       const int64_t end = column + out_features_[i];
-      const MatrixRef grad_columns = MatrixRef(grad_output).columns(column, end);
-      if (needs_input_grad(1 + i))
+      if (needs_input_grad(1 + i)) {
+        const MatrixRef grad_columns = MatrixRef(grad_output).columns(column, end);
         grads[1 + i] = reduction().weight_gradient(grad_output, grad_columns, input);
-      if (needs_input_grad(1 + num_weights + i)) {
-        grads[1 + num_weights + i] = reduction().bias_gradient(grad_output, grad_columns);
       }
       column = end;
     }
+    add_bias_gradients(grad_output, std::span(grads).subspan(1 + num_weights));
     if (needs_input_grad(0)) grads[0] = input_gradient(grad_output);
     return grads;
   }
@@ -84,6 +86,24 @@ class LinearBackward : public Node {
   std::vector<Tensor> weights;  // if the input does, trainable ones in its dtype
 
  private:
+  void add_bias_gradients(const Tensor& grad_output, std::span<Tensor> grads) const {
+    if (column_sums().defined()) {
+      grads[0] = column_sums();
+      return;
+    }
+    const auto is_needed = [&](size_t i) { return needs_input_grad(1 + grads.size() + i); };
+    if (std::ranges::all_of(std::views::iota(size_t{0}, grads.size()), is_needed)) {
+      std::ranges::move(reduction().bias_gradients(grad_output, out_features_), grads.begin());
+      return;
+    }
+    int64_t column = 0;
+    for (size_t i = 0; i < grads.size(); ++i) {
+      const MatrixRef grad_columns = MatrixRef(grad_output).columns(column, column + out_features_[i]);
+      if (is_needed(i)) grads[i] = reduction().bias_gradient(grad_output, grad_columns);
+      column += out_features_[i];
+    }
+  }
+
   /// dY W. In bfloat16 the product adds to what the input's later users have found: a sum that is rounded
   /// once, and no pass over memory to add. Not in float32: the CPU's products add their terms block by block,
   /// so that the sum would have other bits.

@@ -32,21 +32,20 @@ void Normalization::forward(const Tensor& input, const Tensor* residual, const D
                                       .rstd = keep ? &rstd_ : nullptr});
 }
 
-void Normalization::backward(const Tensor& grad_output, const DropoutMask& mask, const Tensor* grad_input,
-                             const Tensor* grad_residual, Tensor* grad_weight, Tensor* grad_bias,
+void Normalization::backward(const Tensor& grad_output, const DropoutMask& mask, Gradients wanted,
                              const GradientReduction& reduction) const {
-  if (reduction.squares_examples()) {  // before grad_input, which may overwrite grad_output
-    if (grad_weight) *grad_weight = reduction.squared_gain_gradient(grad_output, normalized_);
-    if (grad_bias) *grad_bias = reduction.bias_gradient(grad_output, grad_output);
-    if (!grad_input && !grad_residual) return;
-    grad_weight = grad_bias = nullptr;
+  if (reduction.squares_examples()) {  // before wanted.input, which may overwrite grad_output
+    if (wanted.weight) *wanted.weight = reduction.squared_gain_gradient(grad_output, normalized_);
+    if (wanted.bias) *wanted.bias = reduction.bias_gradient(grad_output, grad_output);
+    if (!wanted.input && !wanted.residual) return;
+    wanted.weight = wanted.bias = nullptr;
   }
   const DType dtype = parameter_dtype(grad_output.dtype());
-  for (Tensor* grad : {grad_weight, grad_bias}) {
-    if (grad) *grad = Tensor::empty({grad_output.size(1)}, dtype, grad_output.device());
+  for (Tensor* vector : {wanted.weight, wanted.bias, wanted.column_sums}) {
+    if (vector) *vector = Tensor::empty({grad_output.size(1)}, dtype, grad_output.device());
   }
-  if (!grad_input && !grad_residual && !grad_weight) {
-    if (grad_bias) grad_output.backend().column_sums({.input = grad_output, .output = *grad_bias});
+  if (!wanted.input && !wanted.residual && !wanted.weight) {
+    if (wanted.bias) grad_output.backend().column_sums({.input = grad_output, .outputs = {*wanted.bias}});
     return;
   }
   grad_output.backend().layer_norm_backward({.grad_output = grad_output,
@@ -54,10 +53,11 @@ void Normalization::backward(const Tensor& grad_output, const DropoutMask& mask,
                                              .rstd = rstd_,
                                              .weight = weight_,
                                              .mask = mask,
-                                             .grad_input = grad_input,
-                                             .grad_residual = grad_residual,
-                                             .grad_weight = grad_weight,
-                                             .grad_bias = grad_bias});
+                                             .grad_input = wanted.input,
+                                             .grad_residual = wanted.residual,
+                                             .grad_weight = wanted.weight,
+                                             .grad_bias = wanted.bias,
+                                             .column_sums = wanted.column_sums});
 }
 
 }  // namespace normtune::detail

@@ -25,10 +25,17 @@ class Normalization {
   void forward(const Tensor& input, const Tensor* residual, const DropoutMask& mask, const Variable& weight,
                const Variable& bias, double eps, bool keep, const Tensor& output);
 
-  /// Computes the gradients whose address is given. grad_input and grad_residual are allocated by the caller
-  /// (either may be grad_output), grad_weight and grad_bias here, as `reduction` says.
-  void backward(const Tensor& grad_output, const DropoutMask& mask, const Tensor* grad_input,
-                const Tensor* grad_residual, Tensor* grad_weight, Tensor* grad_bias,
+  /// Where the gradients that are wanted go. `input` and `residual` are allocated by the caller (either may
+  /// be grad_output), the others by backward().
+  struct Gradients {
+    const Tensor* input = nullptr;
+    const Tensor* residual = nullptr;
+    Tensor* weight = nullptr;
+    Tensor* bias = nullptr;
+    Tensor* column_sums = nullptr;  // of `input`
+  };
+  /// Those of weight and bias as `reduction` says.
+  void backward(const Tensor& grad_output, const DropoutMask& mask, Gradients wanted,
                 const GradientReduction& reduction) const;
 
   std::vector<Tensor*> saved_tensors() { return {&normalized_, &rstd_, &weight_}; }

@@ -44,8 +44,9 @@ class Tape {
     return variable;
   }
 
-  /// Adds a gradient to a leaf, or to what waits for the node that made the value.
-  void deliver(const std::shared_ptr<AutogradMeta>& meta, Tensor grad) {
+  /// Adds a gradient to a leaf, or to what waits for the node that made the value. The sums of its columns
+  /// may come along; they are of no use when there is another part.
+  void deliver(const std::shared_ptr<AutogradMeta>& meta, Tensor grad, Tensor column_sums = {}) {
     if (!meta->grad_fn) {
       deliver_to_leaf(*meta, std::move(grad));
       return;
@@ -57,6 +58,7 @@ class Tape {
     }
     Pending& pending = pending_[node->sequence_number_];
     pending.node = node;
+    pending.column_sums = pending.grad.defined() ? Tensor() : std::move(column_sums);
     pending.grad =
         pending.grad.defined() ? add_gradients(std::move(pending.grad), std::move(grad)) : std::move(grad);
   }
@@ -75,9 +77,10 @@ class Tape {
   void play() {
     try {
       while (!pending_.empty()) {
-        auto [node, grad] = std::move(pending_.begin()->second);
+        Pending next = std::move(pending_.begin()->second);
         pending_.erase(pending_.begin());
-        run(*node, std::move(grad));
+        next.node->column_sums_ = std::move(next.column_sums);
+        run(*next.node, std::move(next.grad));
       }
     } catch (...) {
       backend_.join_products();
@@ -105,6 +108,7 @@ class Tape {
   struct Pending {
     std::shared_ptr<Node> node;
     Tensor grad;
+    Tensor column_sums;  // of grad, or undefined
   };
 
   void deliver_to_leaf(AutogradMeta& leaf, Tensor grad) {
@@ -140,6 +144,9 @@ class Tape {
     node.tape_ = this;
     std::vector<Tensor> grad_inputs = node.backward(std::move(grad_output));
     node.consumed_ = true;
+    node.column_sums_ = Tensor();
+    std::vector<Tensor> column_sums = std::move(node.given_column_sums_);
+    column_sums.resize(node.inputs_.size());
     for (Tensor* saved : node.saved_tensors()) *saved = Tensor();
     const std::vector<std::shared_ptr<AutogradMeta>> inputs = std::move(node.inputs_);
     for (size_t i = 0; i < inputs.size(); ++i) {
@@ -148,7 +155,7 @@ class Tape {
         throw std::logic_error(fmt::format("backward: {} computed no gradient for input {}", node.name(), i));
       }
       if (node.reduces_rows(i) && inputs[i]->grad_fn) backend_.join_products();  // a node will read it
-      deliver(inputs[i], std::move(grad_inputs[i]));
+      deliver(inputs[i], std::move(grad_inputs[i]), std::move(column_sums[i]));
     }
   }
 
@@ -160,6 +167,16 @@ class Tape {
 
 Node::~Node() {
   Tape::dismantle(*this);
+}
+
+bool Node::column_sums_are_taken(size_t i) const {
+  return needs_input_grad(i) && inputs_[i]->grad_fn && inputs_[i]->grad_fn->takes_column_sums() &&
+         !reduction().squares_examples();
+}
+
+void Node::give_column_sums(size_t i, Tensor sums) {
+  given_column_sums_.resize(inputs_.size());
+  given_column_sums_[i] = std::move(sums);
 }
 
 Tensor Node::take_partial_grad(size_t i) const {

@@ -104,6 +104,9 @@ class Node {
   /// Input i is a parameter that all rows share, and backward() takes its gradient from reduction().
   virtual bool reduces_rows(size_t /*input*/) const { return false; }
 
+  /// backward() wants the sums of grad_output's columns, as the gradient of a bias.
+  virtual bool takes_column_sums() const { return false; }
+
   bool needs_input_grad(size_t i) const { return inputs_[i] && inputs_[i]->requires_grad; }
 
  protected:
@@ -114,6 +117,14 @@ class Node {
   /// place and return the sum: that saves a tensor and a pass over it. Undefined if there is nothing yet, or
   /// if others use that tensor; backward() then returns its own part alone.
   Tensor take_partial_grad(size_t i) const;
+
+  /// Whoever writes the gradient of input i can sum its columns on the way, which saves a pass over it.
+  /// Whether the op behind input i takes such sums:
+  bool column_sums_are_taken(size_t i) const;
+  /// backward() offers them, [columns], beside the gradient that it returns; undefined: no offer.
+  void give_column_sums(size_t i, Tensor sums);
+  /// The sums that come with grad_output; undefined if nobody has made them, or if it has several parts.
+  const Tensor& column_sums() const { return column_sums_; }
 
   /// grad_output itself where nobody else uses it, otherwise a new tensor like it: the place for a gradient
   /// whose kernel may write over grad_output.
@@ -126,6 +137,8 @@ class Node {
   std::vector<std::shared_ptr<AutogradMeta>> inputs_;  // null for inputs that require no gradient
   const GradientReduction* reduction_ = nullptr;       // while backward() runs
   Tape* tape_ = nullptr;                               // likewise
+  Tensor column_sums_;                                 // of grad_output, likewise
+  std::vector<Tensor> given_column_sums_;              // of the gradients of inputs, likewise
   uint64_t sequence_number_ = 0;
   bool consumed_ = false;  // backward() has run, the saved tensors are gone
 };

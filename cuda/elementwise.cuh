@@ -193,16 +193,5 @@ void activation_forward(const Launcher& launch, Activation activation, const Ten
   });
 }
 
-template <typename Launcher>
-void activation_backward(const Launcher& launch, Activation activation, const Tensor& input,
-                         const Tensor& grad_output, const Tensor& grad_input) {
-  with_activation_type(grad_input.dtype(), [&]<typename T>(T) {
-    with_activation(activation, [&]<typename Function>(Function) {
-      map(launch, GradientOf<Function>{}, grad_input.numel(), grad_input.data<T>(), input.data<T>(),
-          grad_output.data<T>());
-    });
-  });
-}
-
 }  // namespace NORMTUNE_TARGET
 }  // namespace normtune::cuda

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "cuda/activation_backward.cuh"
 #include "cuda/attention.cuh"
 #include "cuda/attention_tensor_cores.cuh"
 #include "cuda/bfloat16.cuh"
@@ -59,8 +60,8 @@ class KernelBackend : public Backend {
     cuda::activation_forward(launch_, activation, input, output);
   }
   void activation_backward(Activation activation, const Tensor& input, const Tensor& grad_output,
-                           const Tensor& grad_input) override {
-    cuda::activation_backward(launch_, activation, input, grad_output, grad_input);
+                           const Tensor& grad_input, const Tensor* column_sums) override {
+    cuda::activation_backward(launch_, activation, input, grad_output, grad_input, column_sums);
   }
   void dropout(const Tensor& input, const DropoutMask& mask, const Tensor& output) override {
     if (mask.active()) return cuda::dropout(launch_, input, mask, output);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <type_traits>
+#include <utility>
 
 #include "cuda/dropout.cuh"
 #include "cuda/reductions.cuh"
@@ -182,8 +183,8 @@ struct LayerNormBackwardArguments {
   const T *grad_output, *normalized;
   const float *rstd, *weight;
   DropoutArguments mask;
-  T *grad_input, *grad_residual;         // either may be null, or lie where grad_output does
-  float *partial_weight, *partial_bias;  // the sums over the rows of a block; either may be null
+  T *grad_input, *grad_residual;                        // either may be null, or lie where grad_output does
+  float *partial_weight, *partial_bias, *partial_sums;  // the sums over the rows of a block; or null
   int64_t num_rows, partial_ld;
   int hidden_size;
   double inverse_size;  // 1 / hidden_size
@@ -248,7 +249,8 @@ struct BackwardRows {
   }
 };
 
-/// Writes the gradients of input and residual for one row.
+/// Writes the gradients of residual and input for one row, and leaves the latter, if it is wanted, in
+/// grad_sum.
 template <int fours, typename T, typename Access>
 __device__ inline void store_gradients(const LayerNormBackwardArguments<T>& args, const Access& access,
                                        int64_t row, Four (&grad_sum)[fours]) {
@@ -262,7 +264,7 @@ __device__ inline void store_gradients(const LayerNormBackwardArguments<T>& args
 template <int fours, typename T, typename Access>
 __device__ inline void backward_of_rows(const LayerNormBackwardArguments<T>& args, const Access& access,
                                         const BackwardRows<fours>& rows, const Four (&weight)[fours],
-                                        int64_t first, int64_t end) {
+                                        int64_t first, int64_t end, Four (&column_sums)[fours]) {
   const auto sums = rows.sums(weight);
   for (int r = 0; r < rows.count; ++r) {
     if (first + r >= end) return;
@@ -271,6 +273,9 @@ __device__ inline void backward_of_rows(const LayerNormBackwardArguments<T>& arg
     Four grad_sum[fours];
     rows.grad_sum(r, weight, args.rstd[first + r], mean_g, mean_g_normalized, grad_sum);
     store_gradients(args, access, first + r, grad_sum);
+    for (int i = 0; i < fours; ++i) {
+      for (int k = 0; k < 4; ++k) column_sums[i][k] += grad_sum[i][k];
+    }
   }
 }
 
@@ -280,49 +285,35 @@ __global__ void __launch_bounds__(max_layer_norm_threads)
     layer_norm_backward_kernel(LayerNormBackwardArguments<T> args, Access access) {
   const int64_t begin = blockIdx.x * backward_rows;
   const int64_t end = begin + backward_rows < args.num_rows ? begin + backward_rows : args.num_rows;
-  Four weight[fours], grad_weight[fours] = {}, grad_bias[fours] = {};
+  Four weight[fours], grad_weight[fours] = {}, grad_bias[fours] = {}, column_sums[fours] = {};
   load_own(access, args.weight, args.hidden_size, weight);
   for (int64_t first = begin; first < end; first += rows_at_once<fours>) {
     BackwardRows<fours> rows;
     rows.load(args, access, first, end);
     rows.add_to(grad_weight, grad_bias);
-    if (args.needs_grad_sum()) backward_of_rows(args, access, rows, weight, first, end);
+    if (args.needs_grad_sum()) backward_of_rows(args, access, rows, weight, first, end, column_sums);
   }
   const int64_t at = blockIdx.x * args.partial_ld;
   if (args.partial_weight != nullptr) {
     store_own(access, args.partial_weight + at, args.hidden_size, grad_weight);
   }
   if (args.partial_bias != nullptr) store_own(access, args.partial_bias + at, args.hidden_size, grad_bias);
-}
-
-/// Partial sums of the gradients that are wanted, side by side: [pieces, (1 or 2) * hidden_size].
-struct PartialGradients {
-  float *grad_weight, *grad_bias;  // the results; either may be null
-  int64_t hidden_size;
-
-  int64_t weight_columns() const { return grad_weight == nullptr ? 0 : hidden_size; }
-  int64_t columns() const { return weight_columns() + (grad_bias == nullptr ? 0 : hidden_size); }
-  float* weight_of(const Tensor& partial) const { return grad_weight == nullptr ? nullptr : floats(partial); }
-  float* bias_of(const Tensor& partial) const {
-    return grad_bias == nullptr ? nullptr : floats(partial) + weight_columns();
-  }
-};
-
-template <typename Launcher>
-void sum_partial_gradients(const Launcher& launch, const PartialGradients& gradients, const Tensor& partial) {
-  float *grad_weight = gradients.grad_weight, *grad_bias = gradients.grad_bias;
-  const int64_t weight_columns = gradients.weight_columns();
-  sum_partial_rows(launch, partial, [=] __device__(int64_t j, float sum) {
-    (j < weight_columns ? grad_weight[j] : grad_bias[j - weight_columns]) = sum;
-  });
+  if (args.partial_sums != nullptr) store_own(access, args.partial_sums + at, args.hidden_size, column_sums);
 }
 
 template <typename T, typename Launcher>
 void layer_norm_backward_of(const Launcher& launch, const Backend::LayerNormBackward& args) {
   const int64_t hidden_size = args.weight.numel(), num_rows = args.grad_output.numel() / hidden_size;
-  const PartialGradients gradients{floats(args.grad_weight), floats(args.grad_bias), hidden_size};
   const int64_t pieces = divide_up(num_rows, backward_rows);
-  const Tensor partial = Tensor::empty({pieces, gradients.columns()}, DType::float32, launch.device);
+  SideBySide results;
+  for (const Tensor* result : {args.grad_weight, args.grad_bias, args.column_sums}) {
+    if (result != nullptr) results.add(floats(*result), hidden_size);
+  }
+  const Tensor partial = Tensor::empty({pieces, results.columns()}, DType::float32, launch.device);
+  float* next_partial = floats(partial);
+  const auto partial_of = [&](const Tensor* result) {
+    return result == nullptr ? nullptr : std::exchange(next_partial, next_partial + hidden_size);
+  };
   const LayerNormBackwardArguments<T> arguments{.grad_output = args.grad_output.data<T>(),
                                                 .normalized = args.normalized.data<T>(),
                                                 .rstd = floats(args.rstd),
@@ -330,10 +321,11 @@ void layer_norm_backward_of(const Launcher& launch, const Backend::LayerNormBack
                                                 .mask = dropout_arguments(args.mask),
                                                 .grad_input = elements<T>(args.grad_input),
                                                 .grad_residual = elements<T>(args.grad_residual),
-                                                .partial_weight = gradients.weight_of(partial),
-                                                .partial_bias = gradients.bias_of(partial),
+                                                .partial_weight = partial_of(args.grad_weight),
+                                                .partial_bias = partial_of(args.grad_bias),
+                                                .partial_sums = partial_of(args.column_sums),
                                                 .num_rows = num_rows,
-                                                .partial_ld = gradients.columns(),
+                                                .partial_ld = results.columns(),
                                                 .hidden_size = static_cast<int>(hidden_size),
                                                 .inverse_size = 1 / static_cast<double>(hidden_size)};
   const FourAccess access =
@@ -343,7 +335,7 @@ void layer_norm_backward_of(const Launcher& launch, const Backend::LayerNormBack
     launch(layer_norm_backward_kernel<Fours::value, T, Access>, Grid{.blocks = pieces, .threads = threads},
            arguments, kind);
   });
-  sum_partial_gradients(launch, gradients, partial);
+  sum_partial_rows(launch, partial, results);
 }
 
 template <typename Launcher>

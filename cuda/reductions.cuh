@@ -152,6 +152,32 @@ void sum_partial_rows(const Launcher& launch, const Tensor& partial, const Finis
       finish);
 }
 
+/// Vectors that are the columns of one row of sums, side by side.
+struct SideBySide {
+  static constexpr int most = 3;
+
+  int count = 0;
+  float* vectors[most] = {};
+  int64_t ends[most] = {};  // columns of the vectors up to and with this one
+
+  int64_t columns() const { return count == 0 ? 0 : ends[count - 1]; }
+  void add(float* vector, int64_t size) {
+    ends[count] = columns() + size;
+    vectors[count++] = vector;
+  }
+  __device__ void store(int64_t column, float value) const {
+    int v = 0;
+    while (ends[v] <= column) ++v;
+    vectors[v][column - (v == 0 ? 0 : ends[v - 1])] = value;
+  }
+};
+
+/// The sums of the columns of `partial`.
+template <typename Launcher>
+void sum_partial_rows(const Launcher& launch, const Tensor& partial, const SideBySide& results) {
+  sum_partial_rows(launch, partial, [=] __device__(int64_t j, float sum) { results.store(j, sum); });
+}
+
 /// partial[piece, j] = sum of input[i, j] over the rows i of a piece; a thread has four columns.
 template <typename T, typename Access>
 __global__ void piece_column_sums_kernel(const T* input, int64_t rows, int64_t columns, int64_t ld,
@@ -170,19 +196,35 @@ __global__ void piece_column_sums_kernel(const T* input, int64_t rows, int64_t c
 }
 
 template <typename Launcher>
-void column_sums(const Launcher& launch, const Backend::ColumnSums& args) {
-  const int64_t rows = args.input.rows, columns = args.input.cols, ld = args.input.ld;
+void matrix_column_sums(const Launcher& launch, const MatrixRef& matrix, const SideBySide& results) {
+  const int64_t rows = matrix.rows, columns = matrix.cols, ld = matrix.ld;
   const int64_t pieces = divide_up(rows, rows_per_piece);
   const Tensor partial = Tensor::empty({pieces, columns}, DType::float32, launch.device);
   const Grid grid{.blocks = pieces, .blocks_y = divide_up(columns, 4 * row_threads), .threads = row_threads};
-  with_activation_type(args.input.dtype, [&]<typename T>(T) {
-    const T* input = args.input.as<T>();
+  with_activation_type(matrix.dtype, [&]<typename T>(T) {
+    const T* input = matrix.as<T>();
     with_access(four_access(ld, input, floats(partial)), columns, [&]<typename Access>(Access access) {
       launch(piece_column_sums_kernel<T, Access>, grid, input, rows, columns, ld, access, floats(partial));
     });
   });
-  float* output = floats(args.output);
-  sum_partial_rows(launch, partial, [=] __device__(int64_t j, float sum) { output[j] = sum; });
+  sum_partial_rows(launch, partial, results);
+}
+
+template <typename Launcher>
+void column_sums(const Launcher& launch, const Backend::ColumnSums& args) {
+  int64_t begin = 0;
+  SideBySide results;
+  const auto sum_and_clear = [&] {
+    const int64_t end = begin + results.columns();
+    matrix_column_sums(launch, args.input.columns(begin, end), results);
+    begin = end;
+    results = {};
+  };
+  for (const Tensor& output : args.outputs) {
+    results.add(floats(output), output.numel());
+    if (results.count == SideBySide::most) sum_and_clear();
+  }
+  if (results.count > 0) sum_and_clear();
 }
 
 }  // namespace NORMTUNE_TARGET

@@ -289,7 +289,7 @@ class KernelBench {
     add_memory_bound("gelu forward", shape, 2 * bytes,
                      [&] { backend_.activation_forward(Activation::gelu, input, output); });
     add_memory_bound("gelu backward", shape, 3 * bytes,
-                     [&] { backend_.activation_backward(Activation::gelu, input, output, output); });
+                     [&] { backend_.activation_backward(Activation::gelu, input, output, output, nullptr); });
   }
 
   void layer_norm(int64_t hidden_size, const DropoutMask& mask) {

@@ -146,9 +146,10 @@ class Backend {
   virtual void add_bias(const MatrixRef& input, const MatrixRef& bias, const MatrixRef& output) = 0;
   // Both [bf16].
   virtual void activation_forward(Activation activation, const Tensor& input, const Tensor& output) = 0;
-  /// grad_input = grad_output * activation'(input); grad_input may be grad_output.
+  /// grad_input = grad_output * activation'(input); grad_input may be grad_output. `column_sums` [columns]
+  /// gets the sums of its columns, or is null.
   virtual void activation_backward(Activation activation, const Tensor& input, const Tensor& grad_output,
-                                   const Tensor& grad_input) = 0;
+                                   const Tensor& grad_input, const Tensor* column_sums) = 0;
   /// Applies a mask to a matrix [num_rows, columns]; its own backward. output may be input. [bf16]
   virtual void dropout(const Tensor& input, const DropoutMask& mask, const Tensor& output) = 0;
 
@@ -197,10 +198,11 @@ class Backend {
   };
   virtual void batched_matmul(const BatchedMatMul& args) = 0;
 
-  /// output[j] = sum over i of input[i, j], in a fixed order: the gradient of a bias. [bf16]
+  /// output[j] = sum over i of input[i, j], in a fixed order: the gradient of a bias, or of several that lie
+  /// side by side. [bf16]
   struct ColumnSums {
-    MatrixRef input;       // [num_rows, columns]
-    const Tensor& output;  // [columns]
+    MatrixRef input;              // [num_rows, columns]
+    std::vector<Tensor> outputs;  // vectors that have `columns` elements together
   };
   virtual void column_sums(const ColumnSums& args) = 0;
 
@@ -285,6 +287,7 @@ class Backend {
         grad_residual;          // [num_rows, hidden_size]; may be grad_output if grad_input is another tensor
     const Tensor* grad_weight;  // [hidden_size]
     const Tensor* grad_bias;    // [hidden_size]
+    const Tensor* column_sums;  // [hidden_size] of grad_input, which is wanted then
   };
   virtual void layer_norm_backward(const LayerNormBackward& args) = 0;
 

@@ -35,7 +35,7 @@ class CpuBackend final : public Backend {
   void add_bias(const MatrixRef& input, const MatrixRef& bias, const MatrixRef& output) override;
   void activation_forward(Activation activation, const Tensor& input, const Tensor& output) override;
   void activation_backward(Activation activation, const Tensor& input, const Tensor& grad_output,
-                           const Tensor& grad_input) override;
+                           const Tensor& grad_input, const Tensor* column_sums) override;
   void dropout(const Tensor& input, const DropoutMask& mask, const Tensor& output) override;
 
   void matmul(const MatMul& args) override;

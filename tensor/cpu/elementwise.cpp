@@ -110,10 +110,10 @@ void CpuBackend::activation_forward(Activation activation, const Tensor& input, 
 }
 
 void CpuBackend::activation_backward(Activation activation, const Tensor& input, const Tensor& grad_output,
-                                     const Tensor& grad_input) {
+                                     const Tensor& grad_input, const Tensor* column_sums) {
   if (grad_input.dtype() == DType::bfloat16) {
     const Tensor grad = widened(grad_output);
-    activation_backward(activation, widened(input), grad, grad);
+    activation_backward(activation, widened(input), grad, grad, column_sums);
     return round_into(grad, grad_input);
   }
   dispatch_floating(input.dtype(), [&]<typename T>() {
@@ -124,6 +124,7 @@ void CpuBackend::activation_backward(Activation activation, const Tensor& input,
       function(x + begin, dy + begin, dx + begin, end - begin);
     });
   });
+  if (column_sums != nullptr) this->column_sums({.input = grad_input, .outputs = {*column_sums}});
 }
 
 void CpuBackend::dropout(const Tensor& input, const DropoutMask& mask, const Tensor& output) {

@@ -147,7 +147,8 @@ void backward_in_float32(CpuBackend& backend, const Backend::LayerNormBackward& 
                                .grad_input = address_or_null(grad_input),
                                .grad_residual = address_or_null(grad_residual),
                                .grad_weight = args.grad_weight,
-                               .grad_bias = args.grad_bias});
+                               .grad_bias = args.grad_bias,
+                               .column_sums = args.column_sums});
   round_if_wanted(grad_input, args.grad_input);
   round_if_wanted(grad_residual, args.grad_residual);
 }
@@ -162,6 +163,7 @@ void CpuBackend::layer_norm_forward(const LayerNormForward& args) {
 void CpuBackend::layer_norm_backward(const LayerNormBackward& args) {
   if (args.grad_output.dtype() == DType::bfloat16) return backward_in_float32(*this, args);
   dispatch_floating(args.grad_output.dtype(), [&]<typename T>() { backward_rows<T>(args); });
+  if (args.column_sums != nullptr) column_sums({.input = *args.grad_input, .outputs = {*args.column_sums}});
 }
 
 }  // namespace normtune

@@ -41,25 +41,34 @@ double squared_norm(const Tensor& input, const Tensor* indices) {
   });
 }
 
-}  // namespace
-
-void CpuBackend::column_sums(const ColumnSums& args) {
-  if (args.input.dtype == DType::bfloat16) {
-    return column_sums({.input = widened(args.input), .output = args.output});
-  }
-  const DType dtype = args.input.dtype;
-  const int64_t rows = args.input.rows, columns = args.input.cols, ld = args.input.ld;
+/// Sums of the columns of a float32 or float64 matrix.
+void sum_columns(const MatrixRef& matrix, const Tensor& output) {
+  const int64_t rows = matrix.rows, columns = matrix.cols, ld = matrix.ld;
   const int64_t num_blocks = num_partial_sums(rows);
-  const Tensor partial = Tensor::zeros({num_blocks, columns}, dtype);
-  dispatch_floating(dtype, [&]<typename T>() {
-    const T* input = args.input.as<T>();
+  const Tensor partial = Tensor::zeros({num_blocks, columns}, matrix.dtype);
+  dispatch_floating(matrix.dtype, [&]<typename T>() {
+    const T* input = matrix.as<T>();
     const auto& loops = vector::loops<T>();
     parallel_pieces(rows, rows_per_partial_sum, [&](int64_t begin, int64_t end) {
       T* sums = partial.data<T>() + begin / rows_per_partial_sum * columns;
       for (int64_t row = begin; row < end; ++row) loops.add(sums, input + row * ld, sums, columns);
     });
-    sum_partial_rows(partial.data<T>(), num_blocks, columns, args.output.data<T>());
+    sum_partial_rows(partial.data<T>(), num_blocks, columns, output.data<T>());
   });
+}
+
+}  // namespace
+
+void CpuBackend::column_sums(const ColumnSums& args) {
+  if (args.input.dtype == DType::bfloat16) {
+    return column_sums({.input = widened(args.input), .outputs = args.outputs});
+  }
+  int64_t column = 0;
+  for (const Tensor& output : args.outputs) {
+    const int64_t end = column + output.numel();
+    sum_columns(args.input.columns(column, end), output);
+    column = end;
+  }
 }
 
 void CpuBackend::sum(const Tensor& input, const Tensor& output) {

@@ -94,8 +94,27 @@ BOOST_AUTO_TEST_CASE(activations) {
             const Tensor input = in[0].slice(begin, size), output = Tensor::empty_like(input),
                          grad = in[1].clone();
             in[0].backend().activation_forward(activation, input, output);
-            in[0].backend().activation_backward(activation, input, grad, grad);
+            in[0].backend().activation_backward(activation, input, grad, grad, nullptr);
             return std::vector<Tensor>{output, grad};
+          });
+  });
+}
+
+/// Matrices, the sums of whose columns are taken on the way: a part of a piece of rows, or several, or none.
+BOOST_AUTO_TEST_CASE(activations_with_column_sums) {
+  for_generated_cases("activations with column sums", 120, [](CaseRandom& random, const CheckCase& check) {
+    const auto activation = static_cast<Activation>(random.integer(0, 4));
+    const int64_t rows = random.integer(0, 60),
+                  columns = random.coin() ? 4 * random.size(150) : random.size(600);
+    const DType dtype = random.activation_dtype();
+    const bool in_place = random.coin();
+    check({random.floats({rows, columns}, 4).to(dtype), random.floats({rows, columns}).to(dtype)},
+          [=](Inputs in) {
+            const Tensor grad_output = in[1].clone(),
+                         grad_input = in_place ? grad_output : Tensor::empty_like(grad_output),
+                         sums = Tensor::empty({columns}, DType::float32, in[0].device());
+            in[0].backend().activation_backward(activation, in[0], grad_output, grad_input, &sums);
+            return std::vector<Tensor>{grad_input, sums};
           });
   });
 }

@@ -39,7 +39,7 @@ BOOST_AUTO_TEST_CASE(sums) {
       Backend& backend = in[0].backend();
       const Tensor all = scalar_on(in[0]), columns = vector_on(in[0], hidden_size());
       backend.sum(in[0], all);
-      backend.column_sums({.input = in[0], .output = columns});
+      backend.column_sums({.input = in[0], .outputs = {columns}});
       return std::vector<Tensor>{all, columns,
                                  Tensor::full({}, backend.squared_norms({{in[0]}}).front(), DType::float32)};
     });

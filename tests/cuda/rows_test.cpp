@@ -63,7 +63,7 @@ BOOST_AUTO_TEST_CASE(sums) {
       const Tensor all = scalar_on(in[0]), columns = vector_on(in[0], width - begin);
       Backend& backend = in[0].backend();
       backend.sum(in[0], all);
-      backend.column_sums({.input = MatrixRef(in[0]).columns(begin, width), .output = columns});
+      backend.column_sums({.input = MatrixRef(in[0]).columns(begin, width), .outputs = {columns}});
       return std::vector<Tensor>{all, columns, squared_norms({{in[0]}, {in[0], &in[1]}})};
     });
   });
@@ -74,13 +74,18 @@ BOOST_AUTO_TEST_CASE(column_sums) {
   for_generated_cases("column sums", 120, [](CaseRandom& random, const CheckCase& check) {
     const int64_t rows = random.integer(0, 200), unit = random.coin() ? 4 : 1;
     const int64_t begin = unit * random.integer(0, 3), columns = unit * random.size(600 / unit),
-                  width = begin + columns + unit * random.integer(0, 3);
+                  width = begin + columns + unit * random.integer(0, 3), num_outputs = random.integer(1, 4);
     const DType dtype = random.activation_dtype();
     check({random.floats({rows, width}, 2, 0.5).to(dtype)}, [=](Inputs in) {
-      const Tensor sums = vector_on(in[0], columns);
+      std::vector<Tensor> sums;
+      for (int64_t i = 0, first = 0; i < num_outputs; ++i) {
+        const int64_t end = (i + 1) * columns / num_outputs;
+        sums.push_back(vector_on(in[0], end - first));
+        first = end;
+      }
       in[0].backend().column_sums(
-          {.input = MatrixRef(in[0]).columns(begin, begin + columns), .output = sums});
-      return std::vector<Tensor>{sums};
+          {.input = MatrixRef(in[0]).columns(begin, begin + columns), .outputs = sums});
+      return sums;
     });
   });
 }
@@ -197,7 +202,8 @@ BOOST_AUTO_TEST_CASE(layer_norm_backward) {
                   rows = many_rows ? random.integer(0, 100) : random.size(hidden_size > 800 ? 3 : 8);
     const SliceOfRows slice(random, rows, hidden_size);
     const bool wants_input = random.coin(), wants_residual = random.coin(), wants_weight = random.coin(),
-               wants_bias = random.coin(), in_place = random.coin();
+               wants_bias = random.coin(), wants_sums = wants_input && random.coin(),
+               in_place = random.coin();
     const double probability = random.coin() ? 0.1 : 0;
     const DType dtype = random.activation_dtype();
     const PhiloxKey key = dropout_key(random.bits(), 1, 2);
@@ -210,7 +216,8 @@ BOOST_AUTO_TEST_CASE(layer_norm_backward) {
             const Tensor grad_input = in_place && wants_input ? grad_output : elsewhere,
                          grad_residual = in_place && !wants_input ? grad_output : also;
             const Tensor grad_weight = vector_on(in[0], hidden_size),
-                         grad_bias = vector_on(in[0], hidden_size);
+                         grad_bias = vector_on(in[0], hidden_size),
+                         column_sums = vector_on(in[0], hidden_size);
             const DropoutMask mask{probability, key, in[4], in[5]};
             in[0].backend().layer_norm_backward({.grad_output = grad_output,
                                                  .normalized = normalized,
@@ -220,12 +227,14 @@ BOOST_AUTO_TEST_CASE(layer_norm_backward) {
                                                  .grad_input = wants_input ? &grad_input : nullptr,
                                                  .grad_residual = wants_residual ? &grad_residual : nullptr,
                                                  .grad_weight = wants_weight ? &grad_weight : nullptr,
-                                                 .grad_bias = wants_bias ? &grad_bias : nullptr});
+                                                 .grad_bias = wants_bias ? &grad_bias : nullptr,
+                                                 .column_sums = wants_sums ? &column_sums : nullptr});
             std::vector<Tensor> results;
             if (wants_input) results.push_back(grad_input);
             if (wants_residual) results.push_back(grad_residual);
             if (wants_weight) results.push_back(grad_weight);
             if (wants_bias) results.push_back(grad_bias);
+            if (wants_sums) results.push_back(column_sums);
             return results;
           });
   });

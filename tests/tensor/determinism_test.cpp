@@ -42,7 +42,7 @@ BOOST_AUTO_TEST_CASE(element_wise_kernels) {
         return results_like(a, [&](auto& y) { cpu().activation_forward(activation, a, y); });
       });
       check_bits_for_any_threads("activation_backward", [&] {
-        return results_like(a, [&](auto& y) { cpu().activation_backward(activation, a, b, y); });
+        return results_like(a, [&](auto& y) { cpu().activation_backward(activation, a, b, y, nullptr); });
       });
     }
     check_bits_for_any_threads("dropout", [&] {
@@ -91,7 +91,7 @@ BOOST_AUTO_TEST_CASE(sums) {
       const Tensor x = random_tensor({1100, width}, dtype, 1);
       check_bits_for_any_threads("column_sums", [&] {
         const Tensor y = Tensor::empty({width}, dtype);
-        cpu().column_sums({.input = x, .output = y});
+        cpu().column_sums({.input = x, .outputs = {y}});
         return std::vector<Tensor>{y};
       });
       check_bits_for_any_threads("sum and squared_norm", [&] {

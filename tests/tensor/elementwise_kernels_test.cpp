@@ -83,7 +83,8 @@ Tensor activated(Activation activation, const Tensor& input) {
 /// The derivative, through a gradient of ones.
 Tensor differentiated(Activation activation, const Tensor& input) {
   const Tensor grad_input = Tensor::empty_like(input);
-  cpu().activation_backward(activation, input, Tensor::full(input.shape(), 1, input.dtype()), grad_input);
+  cpu().activation_backward(activation, input, Tensor::full(input.shape(), 1, input.dtype()), grad_input,
+                            nullptr);
   return grad_input;
 }
 
@@ -155,12 +156,16 @@ BOOST_AUTO_TEST_CASE(activations_and_their_derivatives) {
 
 BOOST_AUTO_TEST_CASE(activation_backward_multiplies_and_works_in_place) {
   for_each_setting([](DType dtype) {
-    const Tensor x = random_tensor({1003}, dtype, 4), grad = random_tensor({1003}, dtype, 5);
+    const Tensor x = random_tensor({17, 59}, dtype, 4), grad = random_tensor({17, 59}, dtype, 5);
     std::vector<double> expected = values_of(grad);
     const std::vector<double> values = values_of(x);
     for (size_t i = 0; i < expected.size(); ++i) expected[i] *= derivative(Activation::gelu, values[i]);
-    cpu().activation_backward(Activation::gelu, x, grad, grad);
+    cpu().activation_backward(Activation::gelu, x, grad, grad, nullptr);
     BOOST_CHECK(largest_error(values_of(grad), expected) <= elementwise.of(dtype));
+    const Tensor sums = Tensor::empty({59}, dtype), expected_sums = Tensor::empty_like(sums);
+    cpu().activation_backward(Activation::gelu, x, Tensor::full(x.shape(), 1, dtype), grad, &sums);
+    cpu().column_sums({.input = grad, .outputs = {expected_sums}});
+    BOOST_TEST(equal_bits(sums, expected_sums));
   });
 }
 

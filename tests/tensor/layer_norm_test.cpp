@@ -273,4 +273,24 @@ BOOST_AUTO_TEST_CASE(backward_may_overwrite_the_incoming_gradient) {
   });
 }
 
+BOOST_AUTO_TEST_CASE(column_sums_are_those_of_grad_input) {
+  for_each_setting([](DType dtype) {
+    const BackwardCase c(70, 37, dtype, 0.3);
+    const Tensor grad_input = Tensor::empty_like(c.grad_output), found = Tensor::empty({37}, dtype),
+                 expected = Tensor::empty({37}, dtype);
+    cpu().layer_norm_backward({.grad_output = c.grad_output,
+                               .normalized = c.normalized,
+                               .rstd = c.rstd,
+                               .weight = c.weight,
+                               .mask = c.mask,
+                               .grad_input = &grad_input,
+                               .grad_residual = nullptr,
+                               .grad_weight = nullptr,
+                               .grad_bias = nullptr,
+                               .column_sums = &found});
+    cpu().column_sums({.input = grad_input, .outputs = {expected}});
+    BOOST_TEST(equal_bits(found, expected));
+  });
+}
+
 BOOST_AUTO_TEST_SUITE_END()

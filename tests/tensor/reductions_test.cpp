@@ -17,9 +17,22 @@ BOOST_AUTO_TEST_CASE(column_sums) {
       std::vector<double> expected(static_cast<size_t>(columns), 0);
       const std::vector<double> values = values_of(input);
       for (size_t i = 0; i < values.size(); ++i) expected[i % expected.size()] += values[i];
-      cpu().column_sums({.input = input, .output = output});
+      cpu().column_sums({.input = input, .outputs = {output}});
       BOOST_CHECK(largest_error(values_of(output), expected) <= reduction.of(dtype));
     }
+  });
+}
+
+BOOST_AUTO_TEST_CASE(column_sums_side_by_side) {
+  for_each_setting([](DType dtype) {
+    const Tensor x = random_tensor({70, 9}, dtype, 1), all = Tensor::empty({9}, dtype);
+    const std::vector<Tensor> parts{Tensor::empty({2}, dtype), Tensor::empty({6}, dtype),
+                                    Tensor::empty({1}, dtype)};
+    cpu().column_sums({.input = x, .outputs = {all}});
+    cpu().column_sums({.input = x, .outputs = parts});
+    BOOST_TEST(equal_bits(parts[0], all.slice(0, 2)));
+    BOOST_TEST(equal_bits(parts[1], all.slice(2, 8)));
+    BOOST_TEST(equal_bits(parts[2], all.slice(8, 9)));
   });
 }
 
