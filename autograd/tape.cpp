@@ -83,7 +83,7 @@ class Tape {
         run(*next.node, std::move(next.grad));
       }
     } catch (...) {
-      backend_.join_products();
+      backend_.join_products();  // whoever catches may read or free what they write and read
       throw;
     }
     backend_.join_products();

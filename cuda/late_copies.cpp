@@ -57,7 +57,7 @@ LateCopies::Place LateCopies::take_place(size_t bytes) {
   void* memory = nullptr;
   check_cuda(cudaHostAlloc(&memory, place.bytes, cudaHostAllocDefault), "cudaHostAlloc");
   place.memory = static_cast<std::byte*>(memory);
-  check_cuda(cudaEventCreateWithFlags(&place.copied, cudaEventDisableTiming), "cudaEventCreateWithFlags");
+  place.copied = make_event();
   return place;
 }
 

@@ -73,7 +73,8 @@ static __global__ void clipping_factor_kernel(const double* squared_norms, int64
   for (int64_t i = threadIdx.x; i < num_norms; i += blockDim.x) sums[0] += squared_norms[i];
   for (int64_t i = threadIdx.x; i < num_losses; i += blockDim.x) sums[1] += static_cast<double>(losses[i]);
   sums = block_sum(sums);
-  if (threadIdx.x == 0) *factor = clipping_factor(sums[0], max_norm, sums[1]);
+  // A sum of floats in double is finite where all of them are.
+  if (threadIdx.x == 0) *factor = clipping_factor(sums[0], is_finite(sums[1]), max_norm);
 }
 
 template <typename Launcher>

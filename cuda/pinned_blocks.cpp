@@ -16,9 +16,7 @@ PinnedBlocks::PinnedBlocks(const Stream& stream) : stream_(stream), copied_(num_
   void* memory = nullptr;
   check_cuda(cudaHostAlloc(&memory, num_blocks * bytes_of_block, cudaHostAllocDefault), "cudaHostAlloc");
   memory_ = static_cast<std::byte*>(memory);
-  for (cudaEvent_t& event : copied_) {
-    check_cuda(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "cudaEventCreateWithFlags");
-  }
+  for (cudaEvent_t& event : copied_) event = make_event();
 }
 
 size_t PinnedBlocks::block_bytes() const {

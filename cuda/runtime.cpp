@@ -47,6 +47,12 @@ void check_cuda(cudaError_t code, std::string_view call) {
        cudaGetErrorName(code));
 }
 
+cudaEvent_t make_event() {
+  cudaEvent_t event = nullptr;
+  check_cuda(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "cudaEventCreateWithFlags");
+  return event;
+}
+
 Stream::Stream(int device_index, Priority priority) : device_index_(device_index) {
   check_device(device_index);
   check_cuda(cudaSetDevice(device_index), "cudaSetDevice");

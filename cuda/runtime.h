@@ -15,6 +15,9 @@ void check_cuda(cudaError_t code, std::string_view call);
 /// Which stream's kernels a device begins first where several are ready.
 enum class Priority { high, low };
 
+/// An event that takes no time, on the current device.
+cudaEvent_t make_event();
+
 /// A stream of a device: what is enqueued on it runs in order.
 class Stream {
  public:

@@ -2,16 +2,6 @@
 
 namespace normtune::cuda {
 
-namespace {
-
-cudaEvent_t make_event() {
-  cudaEvent_t event = nullptr;
-  check_cuda(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "cudaEventCreateWithFlags");
-  return event;
-}
-
-}  // namespace
-
 SideStream::SideStream(const Stream& main, const Stream& side, size_t num_slots) : main_(main), side_(side) {
   side_.use();
   begun_ = make_event();

@@ -74,7 +74,7 @@ void note_work(const TrainingBatch& batch, UpdateResult& result) {
 }
 
 /// The place of the first number that is not finite; of the largest, where their sum alone is not.
-size_t first_nonfinite(const Tensor& squared_norms) {
+size_t place_to_blame(const Tensor& squared_norms) {
   const std::vector<double> squares = squared_norms.to_vector<double>();
   const auto found = std::ranges::find_if_not(squares, [](double square) { return std::isfinite(square); });
   const auto place = found == squares.end() ? std::ranges::max_element(squares) : found;
@@ -84,6 +84,7 @@ size_t first_nonfinite(const Tensor& squared_norms) {
 /// Scalars as one tensor [number of scalars].
 Tensor side_by_side(const std::vector<Tensor>& scalars) {
   const Tensor& first = scalars.front();
+  if (scalars.size() == 1) return first.reshape({1});
   Tensor all = Tensor::empty({std::ssize(scalars)}, first.dtype(), first.device());
   for (int64_t i = 0; i < std::ssize(scalars); ++i) {
     all.slice(i, i + 1).copy_from(scalars[static_cast<size_t>(i)].reshape({1}));
@@ -91,11 +92,29 @@ Tensor side_by_side(const std::vector<Tensor>& scalars) {
   return all;
 }
 
+/// Forward and backward of each batch, launched kernel by kernel.
+UpdateNumbers launch_batches(Bert& model, const TrainingObjective& objective, const Optimizer& optimizer,
+                             const UpdateExamples& update,
+                             const std::vector<std::span<const int64_t>>& batches,
+                             const ForwardContext& context, UpdateResult& work) {
+  std::vector<Tensor> losses;
+  for (const std::span<const int64_t> indices : batches) {
+    const TrainingBatch batch = objective.batch(model, update, indices, {.device = model.device()});
+    note_work(batch, work);
+    const Variable share = objective.loss(model, batch, context);
+    share.backward();
+    losses.push_back(share.tensor());
+  }
+  return {side_by_side(losses), optimizer.squared_gradient_norms()};
+}
+
 /// [] float64, see Backend::clipping_factor.
-Tensor clipping_factor(const Tensor& losses, const Tensor& squared_norms, double max_norm) {
-  Tensor factor = Tensor::empty({}, DType::float64, losses.device());
-  losses.backend().clipping_factor(
-      {.squared_norms = squared_norms, .losses = losses, .max_norm = max_norm, .factor = factor});
+Tensor clipping_factor(const UpdateNumbers& numbers, double max_norm) {
+  Tensor factor = Tensor::empty({}, DType::float64, numbers.losses.device());
+  factor.backend().clipping_factor({.squared_norms = numbers.squared_norms,
+                                    .losses = numbers.losses,
+                                    .max_norm = max_norm,
+                                    .factor = factor});
   return factor;
 }
 
@@ -107,50 +126,45 @@ EnqueuedUpdate enqueue_update(Bert& model, const TrainingObjective& objective, O
   const ForwardContext context{
       .training = true, .dropout_seed = settings.dropout_seed, .step = update.update};
   const auto batches = cut_into_batches(update.indices, settings.batch_size);
-  UpdateResult result;
+  UpdateResult work;
+  UpdateNumbers numbers;
   optimizer.zero_grad();
-  std::vector<Tensor> losses;  // the share of each batch in the update's loss
-  Tensor squared_norms;
   if (captured != nullptr && captured->are_on() && batches.size() == 1) {
     const TrainingBatch batch = objective.batch(model, update, batches[0], {.padding = Padding::to_bucket});
-    note_work(batch, result);
+    note_work(batch, work);
     const CapturedSteps::Outputs outputs = captured->run(batch, context);
-    losses.push_back(outputs.loss);
-    squared_norms = outputs.squared_norms;
+    numbers = {outputs.loss.reshape({1}), outputs.squared_norms};
   } else {
-    for (const std::span<const int64_t> indices : batches) {
-      const TrainingBatch batch = objective.batch(model, update, indices, {.device = model.device()});
-      note_work(batch, result);
-      const Variable share = objective.loss(model, batch, context);
-      share.backward();
-      losses.push_back(share.tensor());
-    }
-    squared_norms = optimizer.squared_gradient_norms();
+    numbers = launch_batches(model, objective, optimizer, update, batches, context, work);
   }
-  const Tensor all_losses = side_by_side(losses);
-  EnqueuedUpdate enqueued(model, all_losses, squared_norms);
-  enqueued.names_ = optimizer.names_with_gradient();
-  enqueued.examples_.assign(update.indices.begin(), update.indices.end());
-  enqueued.batch_size_ = settings.batch_size;
-  enqueued.update_ = update.update;
-  enqueued.result_ = result;
-  optimizer.step(lr, clipping_factor(all_losses, squared_norms, settings.max_grad_norm));
+  EnqueuedUpdate enqueued(model, optimizer, update, settings.batch_size, numbers, work);
+  optimizer.step(lr, clipping_factor(numbers, settings.max_grad_norm));
   optimizer.zero_grad();
   return enqueued;
 }
+
+EnqueuedUpdate::EnqueuedUpdate(const Bert& model, const Optimizer& optimizer, const UpdateExamples& update,
+                               int64_t batch_size, const UpdateNumbers& numbers, const UpdateResult& work)
+    : model_(&model),
+      numbers_({numbers.losses, numbers.squared_norms}),
+      names_(optimizer.names_with_gradient()),
+      examples_(update.indices.begin(), update.indices.end()),
+      batch_size_(batch_size),
+      update_(update.update),
+      work_(work) {}
 
 UpdateResult EnqueuedUpdate::finish() const {
   const std::vector<Tensor> numbers = numbers_.wait();
   const std::vector<double> losses = numbers[0].to(DType::float64).to_vector<double>();
   const auto batches = cut_into_batches(examples_, batch_size_);
-  UpdateResult result = result_;
+  UpdateResult result = work_;
   for (size_t i = 0; i < losses.size(); ++i) {
     if (!std::isfinite(losses[i])) fail_at_loss(*model_, losses[i], batches[i], update_);
     result.loss += losses[i];
   }
   result.gradient_norm = norm_of_parts(numbers[1]);
   if (!std::isfinite(result.gradient_norm)) {
-    fail_at_gradient(names_[first_nonfinite(numbers[1])], examples_, update_);
+    fail_at_gradient(names_[place_to_blame(numbers[1])], examples_, update_);
   }
   return result;
 }

@@ -24,10 +24,20 @@ struct UpdateResult {
   double flops = 0;  ///< of the matrix products needed
 };
 
+/// What an update finds on the way, on the device.
+struct UpdateNumbers {
+  Tensor losses;         ///< [number of batches] the share of each in the update's loss
+  Tensor squared_norms;  ///< see Optimizer::squared_gradient_norms()
+};
+
 /// An update that the device has been asked for and may still be working on. Model and optimiser must outlive
 /// it.
 class EnqueuedUpdate {
  public:
+  /// Of a model with these gradients, for enqueue_update(). `work` has what is known of the result by then.
+  EnqueuedUpdate(const Bert& model, const Optimizer& optimizer, const UpdateExamples& update,
+                 int64_t batch_size, const UpdateNumbers& numbers, const UpdateResult& work);
+
   /// Whether finish() would not wait.
   bool is_done() const { return numbers_.are_there(); }
   /// Waits for loss and norm. Throws Error(numeric) if the loss or a gradient is not finite; the message
@@ -35,17 +45,12 @@ class EnqueuedUpdate {
   UpdateResult finish() const;
 
  private:
-  friend EnqueuedUpdate enqueue_update(Bert&, const TrainingObjective&, Optimizer&, const UpdateExamples&,
-                                       double, const UpdateSettings&, CapturedSteps*);
-  EnqueuedUpdate(const Bert& model, const Tensor& losses, const Tensor& squared_norms)
-      : model_(&model), numbers_({losses, squared_norms}) {}
-
   const Bert* model_;
-  CopiesOnHost numbers_;                 // loss of each batch, squared norm of each gradient
+  CopiesOnHost numbers_;
   std::vector<std::string_view> names_;  // of the tensors with these gradients
   std::vector<int64_t> examples_;
-  int64_t batch_size_ = 0, update_ = 0;
-  UpdateResult result_;  // as far as it is known without the numbers
+  int64_t batch_size_, update_;
+  UpdateResult work_;
 };
 
 /// One optimiser step on the examples of `update`, `settings.batch_size` of them at a time. The gradient is

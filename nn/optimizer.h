@@ -49,9 +49,6 @@ class Optimizer {
   /// [number of tensors with a gradient] float64 on the device: of each the sum of squares over its trainable
   /// elements, in double precision. Whoever reads them waits for the device; this does not.
   Tensor squared_gradient_norms() const;
-  /// L2 norm of the gradient over all trainable elements, in double precision; not finite if an element is
-  /// not.
-  double gradient_norm() const { return norm_of_parts(squared_gradient_norms()); }
   /// The names of the tensors with a gradient, in the order of squared_gradient_norms().
   std::vector<std::string_view> names_with_gradient() const;
   void zero_grad();

@@ -163,7 +163,8 @@ void CpuBackend::layer_norm_forward(const LayerNormForward& args) {
 void CpuBackend::layer_norm_backward(const LayerNormBackward& args) {
   if (args.grad_output.dtype() == DType::bfloat16) return backward_in_float32(*this, args);
   dispatch_floating(args.grad_output.dtype(), [&]<typename T>() { backward_rows<T>(args); });
-  if (args.column_sums != nullptr) column_sums({.input = *args.grad_input, .outputs = {*args.column_sums}});
+  if (args.grad_input == nullptr || args.column_sums == nullptr) return;
+  column_sums({.input = *args.grad_input, .outputs = {*args.column_sums}});
 }
 
 }  // namespace normtune

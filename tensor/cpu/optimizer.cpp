@@ -88,8 +88,7 @@ void CpuBackend::clipping_factor(const ClippingFactor& args) {
   dispatch_floating(args.losses.dtype(), [&]<typename T>() {
     const T* losses = args.losses.data<T>();
     const bool all_finite = std::all_of(losses, losses + args.losses.numel(), is_finite<T>);
-    *args.factor.data<double>() =
-        normtune::clipping_factor(squared_norm, args.max_norm, all_finite ? 0.0 : NAN);
+    *args.factor.data<double>() = normtune::clipping_factor(squared_norm, all_finite, args.max_norm);
   });
 }
 

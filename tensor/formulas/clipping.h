@@ -6,10 +6,10 @@ NORMTUNE_INLINE bool is_finite(T value) {
   return value - value == 0;
 }
 
-/// Backend::clipping_factor, from the sum of the squared norms; `loss` is finite where all losses are.
-NORMTUNE_INLINE double clipping_factor(double squared_norm, double max_norm, double loss) {
+/// Backend::clipping_factor, from the sum of the squared norms.
+NORMTUNE_INLINE double clipping_factor(double squared_norm, bool losses_are_finite, double max_norm) {
   const double norm = ::sqrt(squared_norm);
-  if (!is_finite(norm) || !is_finite(loss)) return NAN;
+  if (!is_finite(norm) || !losses_are_finite) return NAN;
   const double factor = max_norm / (norm + 1e-6);
   return max_norm > 0 && factor < 1 ? factor : 1;
 }

@@ -203,7 +203,6 @@ BOOST_AUTO_TEST_CASE(permute) {
 
 namespace {
 
-/// The tensors of an update: more of them sometimes than a kernel takes at once.
 /// Of gradients; now and then one with which nothing moves.
 double draw_scale(CaseRandom& random) {
   return random.integer(0, 4) == 0 ? std::nan("") : 0.5;
@@ -213,6 +212,7 @@ Tensor scalar_beside(Inputs in, double value) {
   return Tensor::from_values(Shape{}, std::vector<double>{value}, in.empty() ? Device{} : in[0].device());
 }
 
+/// The tensors of an update: more of them sometimes than a kernel takes at once.
 int64_t draw_num_tensors(CaseRandom& random) {
   return random.integer(0, 19) == 0 ? random.integer(41, 100) : random.integer(0, 6);
 }

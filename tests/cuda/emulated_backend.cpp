@@ -220,7 +220,7 @@ class EmulatedBackend final : public cuda::KernelBackend<OpenLauncher> {
     wait();
     copy(host_destination, device_source, bytes);
   }
-  /// As late as can be: it is there when it has been waited for.
+  /// Copied at once, as the main stream is never late here, but there only when it has been waited for.
   std::unique_ptr<LateCopy> copy_to_host_later(const void* device_source, size_t bytes) override {
     class WaitedForCopy final : public LateCopy {
      public:

@@ -107,7 +107,7 @@ class TrainingLoop {
     const double learning_rate = options_.at("learning_rate");
     for (const auto& micro_batches : schedule_updates(recorded_.num_examples(), options_)) {
       losses.push_back(backward(micro_batches));
-      grad_norms.push_back(optimizer_.gradient_norm());
+      grad_norms.push_back(norm_of_parts(optimizer_.squared_gradient_norms()));
       learning_rates.push_back(learning_rate * schedule.factor(static_cast<int64_t>(learning_rates.size())));
       // torch.nn.utils.clip_grad_norm_ adds 1e-6 to the norm.
       const double clip = options_.at("max_grad_norm").get<double>() / (grad_norms.back() + 1e-6);
