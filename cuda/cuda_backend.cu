@@ -135,12 +135,14 @@ class CudaBackend final : private Foundation, public KernelBackend<StreamLaunche
       bias = round_to_bfloat16(launch_, bias.matrix);
     }
     const bool fuses_bias = bias.matrix.data != nullptr && MatrixProducts::takes_bias(bias.matrix.data);
+    bool has_bias = false;
     if (k > 0) {
-      products_.multiply(product_of(args, factors_of(args), fuses_bias ? bias.matrix.data : nullptr));
+      has_bias =
+          products_.multiply(product_of(args, factors_of(args), fuses_bias ? bias.matrix.data : nullptr));
     } else if (!args.accumulate) {
       clear_matrix(launch_, args.c);
     }
-    if (args.bias && !fuses_bias) cuda::add_bias(launch_, args.c, *args.bias, args.c);
+    if (args.bias && !has_bias) cuda::add_bias(launch_, args.c, *args.bias, args.c);
   }
 
   void matmul_beside(const MatMul& args, std::vector<Tensor> factors) override {
@@ -163,8 +165,11 @@ class CudaBackend final : private Foundation, public KernelBackend<StreamLaunche
                           .c = {floats(args.c), n, false, m * n},
                           .batch = args.c.size(0)};
     if (args.c.numel() == 0) return;
-    if (product.k > 0) return products_.multiply(product);
-    clear_matrix(launch_, args.c);
+    if (product.k > 0) {
+      products_.multiply(product);
+    } else {
+      clear_matrix(launch_, args.c);
+    }
   }
 
   bool can_capture() const override { return true; }

@@ -159,7 +159,8 @@ MatrixProducts::Key MatrixProducts::key_of(const Product& p) {
           p.rounds_to_tf32};
 }
 
-void MatrixProducts::choose_algorithm(const Product& product, Plan& plan) const {
+/// False if there is none.
+bool MatrixProducts::choose_algorithm(const Product& product, Plan& plan) const {
   Preference preference;
   preference.set(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, workspace_bytes);
   // Partial sums go through the workspace and are added in a fixed order, or there are none.
@@ -174,30 +175,52 @@ void MatrixProducts::choose_algorithm(const Product& product, Plan& plan) const 
   const cublasStatus_t status =
       cublas_lt().get_heuristic(handle_, plan.description.get(), plan.first.get(), plan.second.get(),
                                 plan.result.get(), plan.result.get(), preference.get(), 1, &found, &count);
-  const bool is_supported = status != CUBLAS_STATUS_NOT_SUPPORTED;
-  if (is_supported) check_cublas(status, "cublasLtMatmulAlgoGetHeuristic");
-  if (!is_supported || count == 0)
-    fail(ErrorKind::internal, "cuBLASLt: no algorithm for {}", description_of(product));
+  // Some versions call a bias beside factors of one row or column an invalid value.
+  const bool is_refused = status == CUBLAS_STATUS_NOT_SUPPORTED ||
+                          (product.bias != nullptr && status == CUBLAS_STATUS_INVALID_VALUE);
+  if (is_refused) return false;
+  check_cublas(status, "cublasLtMatmulAlgoGetHeuristic");
+  if (count == 0) return false;
   plan.algorithm = found.algo;
+  return true;
 }
 
+/// Null for a product with a bias that cuBLASLt cannot add.
 std::unique_ptr<MatrixProducts::Plan> MatrixProducts::make_plan(const Product& product) const {
   auto plan = std::make_unique<Plan>(product);
-  choose_algorithm(product, *plan);
-  return plan;
+  if (choose_algorithm(product, *plan)) return plan;
+  if (product.bias != nullptr) return nullptr;
+  fail(ErrorKind::internal, "cuBLASLt: no algorithm for {}", description_of(product));
 }
 
-void MatrixProducts::multiply(const Product& product) {
-  const cudaStream_t stream = stream_.use();
+/// Null as above.
+MatrixProducts::Plan* MatrixProducts::plan_for(const Product& product) {
   if (plans_.size() >= most_plans) plans_.clear();
-  std::unique_ptr<Plan>& plan = plans_[key_of(product)];
-  if (plan == nullptr) plan = make_plan(product);
-  if (product.bias != nullptr) plan->description.set_bias(product.bias);
+  const Key key = key_of(product);
+  auto found = plans_.find(key);
+  if (found == plans_.end()) found = plans_.emplace(key, make_plan(product)).first;
+  return found->second.get();
+}
+
+bool MatrixProducts::multiply(const Product& product) {
+  stream_.use();
+  if (Plan* plan = plan_for(product)) {
+    if (product.bias != nullptr) plan->description.set_bias(product.bias);
+    enqueue(product, *plan);
+    return product.bias != nullptr;
+  }
+  Product without_bias = product;
+  without_bias.bias = nullptr;
+  enqueue(without_bias, *plan_for(without_bias));
+  return false;
+}
+
+void MatrixProducts::enqueue(const Product& product, const Plan& plan) const {
   const float alpha = 1, beta = product.accumulate ? 1 : 0;
   const cublasStatus_t status = cublas_lt().matmul(
-      handle_, plan->description.get(), &alpha, product.b.data, plan->first.get(), product.a.data,
-      plan->second.get(), &beta, product.c.data, plan->result.get(), product.c.data, plan->result.get(),
-      &plan->algorithm, workspace_, workspace_bytes, stream);
+      handle_, plan.description.get(), &alpha, product.b.data, plan.first.get(), product.a.data,
+      plan.second.get(), &beta, product.c.data, plan.result.get(), product.c.data, plan.result.get(),
+      &plan.algorithm, workspace_, workspace_bytes, stream_.use());
   if (status != CUBLAS_STATUS_SUCCESS) check_cublas(status, "cublasLtMatmul of " + description_of(product));
 }
 

@@ -38,8 +38,9 @@ class MatrixProducts {
 
   /// Whether a product can add this bias: its kernels may read 16 bytes at once.
   static bool takes_bias(const void* bias) { return reinterpret_cast<uintptr_t>(bias) % 16 == 0; }
-  /// m, n and k are at least 1. A bias is for products that are no batch.
-  void multiply(const Product& product);
+  /// m, n and k are at least 1. A bias is for products that are no batch. Returns whether it was added:
+  /// cuBLASLt cannot do that for every shape.
+  bool multiply(const Product& product);
 
  private:
   struct Plan;  // descriptors and algorithm of one shape
@@ -47,7 +48,9 @@ class MatrixProducts {
 
   static Key key_of(const Product& product);
   std::unique_ptr<Plan> make_plan(const Product& product) const;
-  void choose_algorithm(const Product& product, Plan& plan) const;
+  bool choose_algorithm(const Product& product, Plan& plan) const;
+  Plan* plan_for(const Product& product);
+  void enqueue(const Product& product, const Plan& plan) const;
 
   const Stream& stream_;
   void* workspace_;

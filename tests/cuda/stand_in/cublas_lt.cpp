@@ -1,5 +1,6 @@
 #include <cublasLt.h>
 
+#include <algorithm>
 #include <cstring>
 #include <map>
 
@@ -62,6 +63,12 @@ bool has_types(const ProductDescription& description, const MatrixLayout& a, con
   }
   return a.type == CUDA_R_16BF && (d.type == CUDA_R_16BF || d.type == CUDA_R_32F) &&
          description.compute_type == CUBLAS_COMPUTE_32F;
+}
+
+/// The real heuristic is said (by PyTorch) to refuse a bias beside factors of one row or column.
+bool refuses_bias(const ProductDescription& description, const MatrixLayout& a, const MatrixLayout& b) {
+  return description.epilogue == CUBLASLT_EPILOGUE_BIAS &&
+         std::min({a.rows, a.columns, b.rows, b.columns}) == 1;
 }
 
 /// A split sum has a part for each half of k.
@@ -213,7 +220,8 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle,
   if (handle == nullptr || most < 1) return CUBLAS_STATUS_INVALID_VALUE;
   const auto& description = own<ProductDescription>(description_handle);
   const auto& preference = own<Preference>(preference_handle);
-  if (!fits(description, layout_of(a), layout_of(b), layout_of(c), layout_of(d))) {
+  if (!fits(description, layout_of(a), layout_of(b), layout_of(c), layout_of(d)) ||
+      refuses_bias(description, layout_of(a), layout_of(b))) {
     return CUBLAS_STATUS_INVALID_VALUE;
   }
   if (!has_types(description, layout_of(a), layout_of(b), layout_of(c), layout_of(d))) {
