@@ -351,6 +351,46 @@ BOOST_AUTO_TEST_CASE(products_with_a_bias) {
   }
 }
 
+namespace {
+
+/// Where a matrix lies in 64 floats.
+struct Place {
+  int64_t offset, ld;
+};
+
+/// c = a b with a [3, 4], b [4, 5] and c [3, 5] at these places of memory of their own.
+std::vector<float> product_of_parts(const std::vector<Tensor>& in, const std::array<Place, 3>& places) {
+  const auto part = [&](size_t i, int64_t rows, int64_t cols) {
+    MatrixRef matrix(in[i]);
+    matrix.data = static_cast<float*>(matrix.data) + places[i].offset;
+    matrix.rows = rows;
+    matrix.cols = cols;
+    matrix.ld = places[i].ld;
+    return matrix;
+  };
+  in[2].backend().fill(in[2], 7);
+  in[2].backend().matmul({.a = part(0, 3, 4), .b = part(1, 4, 5), .c = part(2, 3, 5)});
+  return in[2].to_vector<float>();
+}
+
+}  // namespace
+
+/// Of one size, with one operand after the other elsewhere: none may be multiplied by the plan of another.
+BOOST_AUTO_TEST_CASE(products_that_differ_in_place_alone) {
+  CaseRandom random(12);
+  const std::vector<Tensor> here{random.floats({64}), random.floats({64}), random.floats({64})};
+  const std::vector<Tensor> there = on_device(here);
+  for (size_t moved = 0; moved < 3; ++moved) {
+    for (const Place& place : {Place{0, 8}, Place{0, 11}, Place{1, 8}, Place{2, 11}}) {
+      BOOST_TEST_CONTEXT("operand " << moved << " at " << place.offset << ", ld " << place.ld) {
+        std::array<Place, 3> places{Place{0, 8}, Place{0, 8}, Place{0, 8}};
+        places[moved] = place;
+        BOOST_TEST(nmse(product_of_parts(there, places), product_of_parts(here, places)) <= 1e-11);
+      }
+    }
+  }
+}
+
 /// Asking too early is no error, and places on the host that are used again belong to the last copy.
 BOOST_AUTO_TEST_CASE(late_copies) {
   for (int i = 0; i < 5; ++i) {
