@@ -1,7 +1,6 @@
 #include "autograd/linear.h"
 
 #include <algorithm>
-#include <ranges>
 #include <span>
 
 #include "autograd/checks.h"
@@ -92,7 +91,9 @@ class LinearBackward : public Node {
       return;
     }
     const auto is_needed = [&](size_t i) { return needs_input_grad(1 + grads.size() + i); };
-    if (std::ranges::all_of(std::views::iota(size_t{0}, grads.size()), is_needed)) {
+    size_t num_needed = 0;
+    for (size_t i = 0; i < grads.size(); ++i) num_needed += is_needed(i);
+    if (num_needed == grads.size()) {
       std::ranges::move(reduction().bias_gradients(grad_output, out_features_), grads.begin());
       return;
     }
