@@ -6,9 +6,12 @@ constexpr int independent_sums = vector_bytes == 64 ? 16 : 10;
 template <typename T>
 double multiply_adds(int64_t iterations) {
   typedef T Register __attribute__((vector_size(vector_bytes)));
-  Register sums[independent_sums];  // different ones: of equal sums the compiler would compute a single one
-  for (int j = 0; j < independent_sums; ++j) sums[j] = Register{} + T(j);
-  const Register factor = Register{} + T(0.999), summand = Register{} + T(0.001);
+  // Read at run time: the compiler would leave out a sum that it can foresee (1 stays 1 here) and compute
+  // equal ones once.
+  volatile T first = 0, factor_value = T(0.999), summand_value = T(0.001);
+  Register sums[independent_sums];
+  for (Register& sum : sums) sum = Register{} + first;
+  const Register factor = Register{} + factor_value, summand = Register{} + summand_value;
   for (int64_t i = 0; i < iterations; ++i) {
 #pragma GCC unroll 16
     for (Register& sum : sums) sum = sum * factor + summand;
