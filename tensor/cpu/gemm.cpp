@@ -3,6 +3,7 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <optional>
 
 #include "tensor/cpu/parallel.h"
 #include "tensor/cpu/vector/dispatch.h"
@@ -16,15 +17,14 @@ namespace {
 
 // Terms of one pass over c, which fixes the order of the sum; a panel of so many fits the second-level cache.
 constexpr int64_t block_k = 384;
-// Rows and columns of c that one thread computes at a time: multiples of the tiles of all instruction sets.
-// Fewer where there would not be work for all threads; more columns where a is transposed, because it is
-// then packed for each block of columns.
+// Rows and columns of c that one thread computes at a time: multiples of tiles and panels of all instruction
+// sets. Fewer where there would not be work for all threads.
 constexpr int64_t smallest_block_m = 96, block_m = 2 * smallest_block_m;
 constexpr int64_t smallest_block_n = 96, block_n = 3 * smallest_block_n;
-// The part of b that is packed at a time: at most 12 MB of floats.
-constexpr int64_t group_k = 4 * block_k, group_n = 7 * block_n;
-// Columns that gemm_in_thread packs at a time.
-constexpr int64_t thread_block_n = 192;
+// The part of b, and of a transposed a, that is packed at a time: at most 12 and 19 MB of floats.
+constexpr int64_t group_k = 4 * block_k, group_n = 7 * block_n, group_m = 16 * block_m;
+// Rows or columns that a thread packs at a time, and those that gemm_in_thread multiplies.
+constexpr int64_t pack_size = 96, thread_block_n = 192;
 
 int64_t divide_up(int64_t value, int64_t divisor) {
   return (value + divisor - 1) / divisor;
@@ -52,24 +52,44 @@ struct Block {
   int64_t begin, m, k_begin, k, n_begin, n;
 };
 
-/// The wide tiles where they fit c.
+/// n columns in pieces of `step`, a multiple of whole panels. The last piece takes what a single vector would
+/// be left of, for the last panels share it (vector::panel_columns).
 template <typename T>
-const vector::Tiling<T>& tiling_for(const Gemm<T>& args) {
-  const auto& loops = vector::loops<T>();
-  return args.n % loops.wide_tiles.columns == 0 ? loops.wide_tiles : loops.narrow_tiles;
+struct ColumnPieces {
+  int64_t n, step;
+
+  int64_t count() const { return std::max<int64_t>(1, divide_up(n - vector::loops<T>().tiling.lanes, step)); }
+  int64_t begin(int64_t piece) const { return piece * step; }
+  int64_t columns(int64_t piece) const { return piece + 1 < count() ? step : n - begin(piece); }
+};
+
+/// Columns of packed panels for n columns of b, and rows of packed tiles for m rows of a.
+template <typename T>
+int64_t padded_columns(int64_t n) {
+  return round_up(n, vector::loops<T>().tiling.lanes);
+}
+template <typename T>
+int64_t padded_rows(int64_t m) {
+  return round_up(m, vector::loops<T>().tiling.rows);
 }
 
 template <typename T>
-void pack(const Gemm<T>& args, int64_t k_begin, int64_t k, int64_t n_begin, int64_t n, T* panels) {
+void pack_b(const Gemm<T>& args, int64_t k_begin, int64_t k, int64_t n_begin, int64_t n, T* panels) {
   const int64_t k_step = args.transpose_b ? 1 : args.ldb, column_step = args.transpose_b ? args.ldb : 1;
-  tiling_for(args).pack_panels(args.b + k_begin * k_step + n_begin * column_step, k_step, column_step, k, n,
-                               panels);
+  vector::loops<T>().tiling.pack_panels(args.b + k_begin * k_step + n_begin * column_step, k_step,
+                                        column_step, k, n, panels);
 }
 
-/// The contribution of at most block_k terms to a block of at most block_m rows.
+/// Of a transposed a.
 template <typename T>
-void multiply_block(const Gemm<T>& args, const Block& block, const T* panels) {
-  const auto& tiling = tiling_for(args);
+void pack_a(const Gemm<T>& args, int64_t k_begin, int64_t k, int64_t begin, int64_t m, T* tiles) {
+  vector::loops<T>().tiling.pack_tiles(args.a + k_begin * args.lda + begin, args.lda, k, m, tiles);
+}
+
+/// The contribution of at most block_k terms to a block. `tiles`: its rows of a, if they have been packed.
+template <typename T>
+void multiply_block(const Gemm<T>& args, const Block& block, const T* tiles, const T* panels) {
+  const auto& tiling = vector::loops<T>().tiling;
   vector::PanelProduct<T> product{.a = args.a + block.begin * args.lda + block.k_begin,
                                   .tile_step = tiling.rows * args.lda,
                                   .row_step = args.lda,
@@ -81,10 +101,8 @@ void multiply_block(const Gemm<T>& args, const Block& block, const T* panels) {
                                   .c = args.c + block.begin * args.ldc + block.n_begin,
                                   .ldc = args.ldc,
                                   .accumulate = args.accumulate || block.k_begin > 0};
-  T packed_a[block_m * block_k];
   if (args.transpose_a) {
-    tiling.pack_tiles(args.a + block.k_begin * args.lda + block.begin, args.lda, block.k, block.m, packed_a);
-    product.a = packed_a;
+    product.a = tiles;
     product.tile_step = tiling.rows * block.k;
     product.row_step = 1;
     product.k_step = tiling.rows;
@@ -94,15 +112,28 @@ void multiply_block(const Gemm<T>& args, const Block& block, const T* panels) {
 
 /// Terms [k_begin, k_begin + k) and columns [n_begin, n_begin + n) of b, to be packed: for each block_k terms
 /// all panels.
+template <typename T>
 struct Group {
   int64_t k_begin, k, n_begin, n;
-  int64_t width;  // of a panel
 
   /// Where in the packed group the panels of the terms from k_offset and the columns from n_offset begin.
   int64_t panels(int64_t k_offset, int64_t n_offset) const {
-    return k_offset * round_up(n, width) + n_offset * k_block(k_offset);
+    return k_offset * padded_columns<T>(n) + n_offset * k_block(k_offset);
   }
   int64_t k_block(int64_t k_offset) const { return std::min(block_k, k - k_offset); }
+};
+
+/// Rows [begin, begin + m) of a. A transposed a is packed, for the terms of a group.
+template <typename T>
+struct Rows {
+  int64_t begin = 0, m = 0;
+  T* packed = nullptr;
+
+  /// Where the tiles of the terms from k_offset and the rows from m_offset begin.
+  T* tiles(const Group<T>& group, int64_t k_offset, int64_t m_offset) const {
+    if (packed == nullptr) return nullptr;
+    return packed + k_offset * padded_rows<T>(m) + m_offset * group.k_block(k_offset);
+  }
 };
 
 /// Calls body(group) for all groups of b, in the order of their terms.
@@ -110,63 +141,83 @@ template <typename T, typename Body>
 void for_each_group(const Gemm<T>& args, const Body& body) {
   for (int64_t k_begin = 0; k_begin < args.k; k_begin += group_k) {
     for (int64_t n_begin = 0; n_begin < args.n; n_begin += group_n) {
-      body(Group{.k_begin = k_begin,
-                 .k = std::min(group_k, args.k - k_begin),
-                 .n_begin = n_begin,
-                 .n = std::min(group_n, args.n - n_begin),
-                 .width = tiling_for(args).columns});
+      body(Group<T>{.k_begin = k_begin,
+                    .k = std::min(group_k, args.k - k_begin),
+                    .n_begin = n_begin,
+                    .n = std::min(group_n, args.n - n_begin)});
     }
   }
 }
 
 /// Where the group begins in a b that is packed as a whole.
 template <typename T>
-int64_t place_in_factor(const Gemm<T>& args, const Group& group) {
-  return group.k_begin * round_up(args.n, group.width) + group.n_begin * group.k;
+int64_t place_in_factor(const Gemm<T>& args, const Group<T>& group) {
+  return group.k_begin * padded_columns<T>(args.n) + group.n_begin * group.k;
 }
 
+/// Packs the group of b, unless panels is null, and the rows of a, if they have a place.
 template <typename T>
-void pack_group(const Gemm<T>& args, const Group& group, T* packed) {
-  const int64_t width = group.width, panels = divide_up(group.n, width);
-  parallel_pieces(divide_up(group.k, block_k) * panels, 1, [&](int64_t piece, int64_t) {
-    const int64_t k_offset = piece / panels * block_k, n_offset = piece % panels * width;
-    pack(args, group.k_begin + k_offset, group.k_block(k_offset), group.n_begin + n_offset,
-         std::min(width, group.n - n_offset), packed + group.panels(k_offset, n_offset));
-  });
+void pack_group(const Gemm<T>& args, const Group<T>& group, T* panels, const Rows<T>& rows) {
+  const ColumnPieces<T> columns{.n = group.n, .step = pack_size};
+  const int64_t k_blocks = divide_up(group.k, block_k);
+  const int64_t column_pieces = panels != nullptr ? columns.count() : 0;
+  const int64_t row_pieces = rows.packed != nullptr ? divide_up(rows.m, pack_size) : 0;
+#pragma omp parallel for collapse(2) schedule(dynamic) if (k_blocks * (column_pieces + row_pieces) > 1)
+  for (int64_t k_piece = 0; k_piece < k_blocks; ++k_piece) {
+    for (int64_t piece = 0; piece < column_pieces + row_pieces; ++piece) {
+      const int64_t k_offset = k_piece * block_k, k = group.k_block(k_offset),
+                    k_begin = group.k_begin + k_offset;
+      if (piece < column_pieces) {
+        const int64_t n_offset = columns.begin(piece);
+        pack_b(args, k_begin, k, group.n_begin + n_offset, columns.columns(piece),
+               panels + group.panels(k_offset, n_offset));
+      } else {
+        const int64_t m_offset = (piece - column_pieces) * pack_size;
+        pack_a(args, k_begin, k, rows.begin + m_offset, std::min(pack_size, rows.m - m_offset),
+               rows.tiles(group, k_offset, m_offset));
+      }
+    }
+  }
 }
 
-/// Rows and columns of one task, so that each thread has several tasks if possible.
+/// Rows and columns of one task, so that each thread has several tasks if possible, all of about one size.
+template <typename T>
 struct TaskSize {
-  int64_t m, n;
+  int64_t m = block_m, n = block_n;
 
-  TaskSize(int64_t rows, int64_t columns, bool transpose_a)
-      : m(block_m), n(transpose_a ? 4 * block_n : block_n) {
+  TaskSize(int64_t rows, int64_t columns) {
     const int64_t wanted_tasks = 8 * int64_t{omp_get_max_threads()};
     const auto tasks = [&] { return divide_up(rows, m) * divide_up(columns, n); };
     if (tasks() < wanted_tasks) m = smallest_block_m;
     while (n > smallest_block_n && tasks() < wanted_tasks) n -= smallest_block_n;
+    const auto& tiling = vector::loops<T>().tiling;
+    m = round_up(divide_up(rows, divide_up(rows, m)), tiling.rows);
+    n = round_up(divide_up(columns, divide_up(columns, n)), tiling.columns);
   }
 };
 
 template <typename T>
-void multiply_group(const Gemm<T>& args, const Group& group, const T* packed) {
-  const TaskSize size(args.m, group.n, args.transpose_a);
-  const int64_t row_blocks = divide_up(args.m, size.m), tasks = row_blocks * divide_up(group.n, size.n);
+void multiply_rows(const Gemm<T>& args, const Group<T>& group, const Rows<T>& rows, const T* packed) {
+  const TaskSize<T> size(rows.m, group.n);
+  const ColumnPieces<T> columns{.n = group.n, .step = size.n};
+  const int64_t row_blocks = divide_up(rows.m, size.m), tasks = row_blocks * columns.count();
 #pragma omp parallel for schedule(dynamic) if (tasks > 1)
   for (int64_t task = 0; task < tasks; ++task) {
-    const int64_t begin = task % row_blocks * size.m, n_offset = task / row_blocks * size.n;
-    const int64_t m = std::min(size.m, args.m - begin), n = std::min(size.n, group.n - n_offset);
+    const int64_t m_offset = task % row_blocks * size.m, n_offset = columns.begin(task / row_blocks);
+    const int64_t m = std::min(size.m, rows.m - m_offset), n = columns.columns(task / row_blocks);
     for (int64_t k_offset = 0; k_offset < group.k; k_offset += block_k) {
       multiply_block(args,
-                     {.begin = begin,
+                     {.begin = rows.begin + m_offset,
                       .m = m,
                       .k_begin = group.k_begin + k_offset,
                       .k = group.k_block(k_offset),
                       .n_begin = group.n_begin + n_offset,
                       .n = n},
-                     packed + group.panels(k_offset, n_offset));
+                     rows.tiles(group, k_offset, m_offset), packed + group.panels(k_offset, n_offset));
     }
-    if (group.k_begin + group.k == args.k) add_bias(args, begin, m, group.n_begin + n_offset, n);
+    if (group.k_begin + group.k == args.k) {
+      add_bias(args, rows.begin + m_offset, m, group.n_begin + n_offset, n);
+    }
   }
 }
 
@@ -183,10 +234,9 @@ void add_bias(const Gemm<T>& args, int64_t begin, int64_t m, int64_t n_begin, in
 
 template <typename T>
 Tensor pack_factor(const Gemm<T>& args) {
-  const int64_t padded_n = round_up(args.n, tiling_for(args).columns);
-  const Tensor packed = Tensor::empty({args.k, padded_n}, dtype_of<T>());
-  for_each_group(args, [&](const Group& group) {
-    pack_group(args, group, packed.data<T>() + place_in_factor(args, group));
+  const Tensor packed = Tensor::empty({args.k, padded_columns<T>(args.n)}, dtype_of<T>());
+  for_each_group(args, [&](const Group<T>& group) {
+    pack_group(args, group, packed.data<T>() + place_in_factor(args, group), Rows<T>{});
   });
   return packed;
 }
@@ -194,33 +244,42 @@ Tensor pack_factor(const Gemm<T>& args) {
 template <typename T>
 void gemm(const Gemm<T>& args) {
   if (is_trivial(args)) return;
-  if (args.packed_b != nullptr) {
-    for_each_group(args, [&](const Group& group) {
-      multiply_group(args, group, args.packed_b + place_in_factor(args, group));
-    });
-    return;
+  const int64_t k = std::min(args.k, group_k);
+  const int64_t rows_at_a_time = args.transpose_a ? group_m : args.m;
+  std::optional<Tensor> packed_a, packed_b;
+  if (args.transpose_a) {
+    packed_a = Tensor::empty({k, padded_rows<T>(std::min(args.m, rows_at_a_time))}, dtype_of<T>());
   }
-  const int64_t padded_n = round_up(std::min(args.n, group_n), tiling_for(args).columns);
-  const Tensor packed = Tensor::empty({std::min(args.k, group_k), padded_n}, dtype_of<T>());
-  for_each_group(args, [&](const Group& group) {
-    pack_group(args, group, packed.data<T>());
-    multiply_group(args, group, packed.data<T>());
+  if (args.packed_b == nullptr) {
+    packed_b = Tensor::empty({k, padded_columns<T>(std::min(args.n, group_n))}, dtype_of<T>());
+  }
+  for_each_group(args, [&](const Group<T>& group) {
+    const T* panels = packed_b ? packed_b->data<T>() : args.packed_b + place_in_factor(args, group);
+    for (int64_t begin = 0; begin < args.m; begin += rows_at_a_time) {
+      const Rows<T> rows{.begin = begin,
+                         .m = std::min(rows_at_a_time, args.m - begin),
+                         .packed = packed_a ? packed_a->data<T>() : nullptr};
+      const bool packs_b = packed_b && begin == 0;
+      if (packs_b || packed_a) pack_group(args, group, packs_b ? packed_b->data<T>() : nullptr, rows);
+      multiply_rows(args, group, rows, panels);
+    }
   });
 }
 
 template <typename T>
 void gemm_in_thread(const Gemm<T>& args) {
   if (is_trivial(args)) return;
-  alignas(64) T panels[block_k * thread_block_n];
+  alignas(64) T panels[block_k * thread_block_n], tiles[block_k * block_m];
   for (int64_t k_begin = 0; k_begin < args.k; k_begin += block_k) {
     const int64_t k = std::min(block_k, args.k - k_begin);
     for (int64_t n_begin = 0; n_begin < args.n; n_begin += thread_block_n) {
       const int64_t n = std::min(thread_block_n, args.n - n_begin);
-      pack(args, k_begin, k, n_begin, n, panels);
+      pack_b(args, k_begin, k, n_begin, n, panels);
       for (int64_t begin = 0; begin < args.m; begin += block_m) {
         const int64_t m = std::min(block_m, args.m - begin);
+        if (args.transpose_a) pack_a(args, k_begin, k, begin, m, tiles);
         multiply_block(args, {.begin = begin, .m = m, .k_begin = k_begin, .k = k, .n_begin = n_begin, .n = n},
-                       panels);
+                       tiles, panels);
       }
     }
   }

@@ -71,8 +71,7 @@ constexpr Loops<T> make_table() {
   table.adamw = adamw<T>;
   table.sgd = sgd<T>;
   table.multiply_adds = multiply_adds<T>;
-  table.narrow_tiles = make_tiling<T, narrow_rows, 2>();
-  table.wide_tiles = make_tiling<T, wide_rows, 3>();
+  table.tiling = {tile_rows, 3 * lanes<T>, lanes<T>, pack_panels<T>, pack_tiles<T>, multiply_panels<T>};
   return table;
 }
 

@@ -26,6 +26,14 @@ struct LogSumExp {
 /// The number of functions in normtune::Activation, in the order of its values.
 constexpr int num_activations = 5;
 
+/// Columns of the first panel where so many columns of b are left. A panel is three vectors wide, because its
+/// tiles load least for each multiply-add; the last ones are of two vectors where one vector would be left
+/// over.
+constexpr int64_t panel_columns(int64_t columns_left, int64_t lanes) {
+  const int64_t vectors = (columns_left + lanes - 1) / lanes;
+  return lanes * (vectors == 2 || vectors == 4 ? 2 : vectors < 3 ? vectors : 3);
+}
+
 /// c [m, n] (+)= a [m, k] b [k, n], b cut into panels by pack_panels. Row i of a begins at
 /// (i / rows) * tile_step + (i % rows) * row_step with the tiling's rows, its elements are k_step apart.
 template <typename T>
@@ -39,11 +47,13 @@ struct PanelProduct {
   bool accumulate;
 };
 
-/// A way to cut products into tiles of c, each of which stays in the registers while it is summed.
+/// The way in which products are cut into tiles of c, each of which stays in the registers while it is
+/// summed.
 template <typename T>
 struct Tiling {
-  int64_t rows, columns;  // of a tile
-  /// Cuts b [k, n] into panels of `columns` columns, each [k, columns] and contiguous; the last one is filled
+  int64_t rows, columns;  // of a tile of the widest panel
+  int64_t lanes;          // elements of a vector
+  /// Cuts b [k, n] into panels (panel_columns), each [k, columns] and contiguous; the last one is filled
   /// up with zeros. Element (l, j) of b lies at l * k_step + j * column_step, one of the steps being 1.
   void (*pack_panels)(const T* b, int64_t k_step, int64_t column_step, int64_t k, int64_t n, T* packed);
   /// Cuts a transposed [k, m], rows k_step apart, into tiles of `rows` columns, each [k, rows] and
@@ -91,10 +101,7 @@ struct Loops {
   /// parameter -= lr * (gradient_scale * gradient + weight_decay * parameter)
   void (*sgd)(T* parameter, const T* gradient, T lr, T weight_decay, T gradient_scale, int64_t n);
 
-  /// Tiles two vectors wide, and lower ones three vectors wide: these load less for each multiply-add, but
-  /// leave more over where the columns of c are no multiple of theirs. The bits of a product are the same
-  /// with both.
-  Tiling<T> narrow_tiles, wide_tiles;
+  Tiling<T> tiling;
 
   /// Multiply-adds on registers alone; returns their number of floating-point operations.
   double (*multiply_adds)(int64_t iterations);

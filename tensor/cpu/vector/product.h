@@ -2,13 +2,18 @@
 // however c is cut into tiles: its bits depend neither on the number of threads nor on the other rows of a
 // batch.
 
-// Rows of the tiles that are two and three vectors wide: the sums of a tile of c fill 24 of the 32 registers
-// that AVX-512 has, 12 of 16 elsewhere.
+// Rows of a tile of c: the sums of a tile three vectors wide fill 24 of the 32 registers that AVX-512 has, 12
+// of 16 elsewhere.
 #if defined(__AVX512F__)
-constexpr int narrow_rows = 12, wide_rows = 8;
+constexpr int tile_rows = 8;
 #else
-constexpr int narrow_rows = 6, wide_rows = 4;
+constexpr int tile_rows = 4;
 #endif
+
+template <int value_>
+struct Constant {
+  static constexpr int value = value_;
+};
 
 template <typename T>
 struct VectorOf {
@@ -16,37 +21,77 @@ struct VectorOf {
   typedef T Unaligned __attribute__((vector_size(vector_bytes), aligned(alignof(T)), may_alias));
 };
 
-/// Panels `width` columns wide.
+/// One panel: `columns` columns of b, filled up with zeros to `width`.
 template <typename T, int64_t width>
-void pack_panels(const T* b, int64_t k_step, int64_t column_step, int64_t k, int64_t n, T* packed) {
-  for (int64_t begin = 0; begin < n; begin += width, packed += k * width) {
-    const T* panel = b + begin * column_step;
-    const int64_t columns = n - begin < width ? n - begin : width;
-    for (int64_t l = 0; l < k; ++l) {
-      T* row = packed + l * width;
-      if (columns == width && column_step == 1) {
-        __builtin_memcpy(row, panel + l * k_step, sizeof(T) * width);
-      } else if (columns == width && k_step == 1) {
+void pack_panel(const T* b, int64_t k_step, int64_t column_step, int64_t k, int64_t columns, T* packed) {
+  for (int64_t l = 0; l < k; ++l) {
+    T* row = packed + l * width;
+    if (columns == width && column_step == 1) {
+      __builtin_memcpy(row, b + l * k_step, sizeof(T) * width);
+    } else if (columns == width && k_step == 1) {
 #pragma omp simd
-        for (int64_t j = 0; j < width; ++j) row[j] = panel[l + j * column_step];
-      } else {
-        for (int64_t j = 0; j < width; ++j) row[j] = j < columns ? panel[l * k_step + j * column_step] : T(0);
-      }
+      for (int64_t j = 0; j < width; ++j) row[j] = b[l + j * column_step];
+    } else {
+      for (int64_t j = 0; j < width; ++j) row[j] = j < columns ? b[l * k_step + j * column_step] : T(0);
     }
   }
 }
 
-template <typename T, int tile_rows>
-void pack_tiles(const T* a, int64_t k_step, int64_t k, int64_t m, T* packed) {
-  for (int64_t l = 0; l < k; ++l) {
-    const T* row = a + l * k_step;
-    T* tile = packed + l * tile_rows;
-    int64_t i = 0;
-    for (; i + tile_rows <= m; i += tile_rows, tile += k * tile_rows) {
-      __builtin_memcpy(tile, row + i, sizeof(T) * tile_rows);
+/// Calls body(first column, columns, integral constant of the vectors) for each panel of n columns.
+template <typename T, typename Body>
+void for_each_panel(int64_t n, const Body& body) {
+  for (int64_t j = 0; j < n;) {
+    const int64_t width = panel_columns(n - j, lanes<T>), columns = n - j < width ? n - j : width;
+    if (width == 3 * lanes<T>) {
+      body(j, columns, Constant<3>{});
+    } else if (width == 2 * lanes<T>) {
+      body(j, columns, Constant<2>{});
+    } else {
+      body(j, columns, Constant<1>{});
     }
-    for (int64_t rest = 0; i + rest < m; ++rest) tile[rest] = row[i + rest];
+    j += width;
   }
+}
+
+/// Calls body(begin, terms) for [0, k) in pieces of a few terms: the rows of the factor that hold them stay
+/// in the first-level cache until all panels or tiles have taken their part.
+template <typename Body>
+void for_each_few_terms(int64_t k, const Body& body) {
+  constexpr int64_t few = 8;
+  for (int64_t begin = 0; begin < k; begin += few) body(begin, k - begin < few ? k - begin : few);
+}
+
+template <typename T>
+void pack_panels(const T* b, int64_t k_step, int64_t column_step, int64_t k, int64_t n, T* packed) {
+  for_each_few_terms(k, [&](int64_t begin, int64_t terms) {
+    for_each_panel<T>(n, [&](int64_t j, int64_t columns, auto vectors) {
+      constexpr int64_t width = vectors.value * lanes<T>;
+      pack_panel<T, width>(b + begin * k_step + j * column_step, k_step, column_step, terms, columns,
+                           packed + j * k + begin * width);
+    });
+  });
+}
+
+/// One tile: `rows` rows of a.
+template <typename T>
+void pack_tile(const T* a, int64_t k_step, int64_t k, int64_t rows, T* packed) {
+  for (int64_t l = 0; l < k; ++l, a += k_step, packed += tile_rows) {
+    if (rows == tile_rows) {
+      __builtin_memcpy(packed, a, sizeof(T) * tile_rows);
+    } else {
+      for (int64_t i = 0; i < rows; ++i) packed[i] = a[i];
+    }
+  }
+}
+
+template <typename T>
+void pack_tiles(const T* a, int64_t k_step, int64_t k, int64_t m, T* packed) {
+  for_each_few_terms(k, [&](int64_t begin, int64_t terms) {
+    for (int64_t i = 0; i < m; i += tile_rows) {
+      pack_tile(a + begin * k_step + i, k_step, terms, m - i < tile_rows ? m - i : tile_rows,
+                packed + i * k + begin * tile_rows);
+    }
+  });
 }
 
 /// c (+)= a b for a tile of `rows` rows and at most `vectors` vectors of columns. Element (i, l) of a lies at
@@ -107,26 +152,27 @@ void multiply_rows(int64_t count, const T* a, int64_t row_step, int64_t k_step, 
   }
 }
 
-template <typename T, int tile_rows, int vectors>
-void multiply_panels(const PanelProduct<T>& args) {
-  constexpr int64_t width = vectors * lanes<T>;
-  const T* panel = args.panels;
-  for (int64_t j = 0; j < args.n; j += width, panel += args.k * width) {
-    const int64_t columns = args.n - j < width ? args.n - j : width;
-    const T* a = args.a;
-    for (int64_t i = 0; i < args.m; i += tile_rows, a += args.tile_step) {
-      const int64_t rows = args.m - i < tile_rows ? args.m - i : tile_rows;
-      const auto multiply = args.accumulate ? multiply_rows<T, vectors, true, tile_rows>
-                                            : multiply_rows<T, vectors, false, tile_rows>;
-      multiply(rows, a, args.row_step, args.k_step, panel, args.k, args.c + i * args.ldc + j, args.ldc,
-               columns);
-    }
+/// Meanwhile the next panel comes into the second-level cache, a part with each tile.
+template <typename T, int vectors>
+void multiply_panel(const PanelProduct<T>& args, const T* panel, int64_t column, int64_t columns) {
+  constexpr int64_t line = 64 / sizeof(T);
+  const int64_t elements = args.k * vectors * lanes<T>, tiles = (args.m + tile_rows - 1) / tile_rows;
+  const T* next = panel + elements;
+  const int64_t part = column + columns < args.n ? (elements + tiles - 1) / tiles : 0;
+  const T* a = args.a;
+  for (int64_t i = 0; i < args.m; i += tile_rows, a += args.tile_step, next += part) {
+    for (int64_t l = 0; l < part; l += line) __builtin_prefetch(next + l, /*to write=*/0, /*second level=*/2);
+    const int64_t rows = args.m - i < tile_rows ? args.m - i : tile_rows;
+    const auto multiply = args.accumulate ? multiply_rows<T, vectors, true, tile_rows>
+                                          : multiply_rows<T, vectors, false, tile_rows>;
+    multiply(rows, a, args.row_step, args.k_step, panel, args.k, args.c + i * args.ldc + column, args.ldc,
+             columns);
   }
 }
 
-template <typename T, int tile_rows, int vectors>
-constexpr Tiling<T> make_tiling() {
-  constexpr int64_t width = vectors * lanes<T>;
-  return {tile_rows, width, pack_panels<T, width>, pack_tiles<T, tile_rows>,
-          multiply_panels<T, tile_rows, vectors>};
+template <typename T>
+void multiply_panels(const PanelProduct<T>& args) {
+  for_each_panel<T>(args.n, [&](int64_t j, int64_t columns, auto vectors) {
+    multiply_panel<T, vectors.value>(args, args.panels + j * args.k, j, columns);
+  });
 }
