@@ -10,6 +10,7 @@ constexpr int tile_rows = 8;
 constexpr int tile_rows = 4;
 #endif
 
+/// A number of vectors as a type, for a generic lambda.
 template <int value_>
 struct Constant {
   static constexpr int value = value_;
@@ -37,7 +38,7 @@ void pack_panel(const T* b, int64_t k_step, int64_t column_step, int64_t k, int6
   }
 }
 
-/// Calls body(first column, columns, integral constant of the vectors) for each panel of n columns.
+/// Calls body(first column, columns, Constant<vectors>) for each panel of n columns.
 template <typename T, typename Body>
 void for_each_panel(int64_t n, const Body& body) {
   for (int64_t j = 0; j < n;) {
@@ -53,17 +54,20 @@ void for_each_panel(int64_t n, const Body& body) {
   }
 }
 
-/// Calls body(begin, terms) for [0, k) in pieces of a few terms: the rows of the factor that hold them stay
-/// in the first-level cache until all panels or tiles have taken their part.
+/// Rows of a factor that are packed at a time: they stay in the first-level cache until all panels or tiles
+/// have taken their part.
+constexpr int64_t packed_rows = 8;
+
+/// Calls body(begin, terms) for [0, k) in pieces of `step` terms.
 template <typename Body>
-void for_each_few_terms(int64_t k, const Body& body) {
-  constexpr int64_t few = 8;
-  for (int64_t begin = 0; begin < k; begin += few) body(begin, k - begin < few ? k - begin : few);
+void for_each_terms(int64_t k, int64_t step, const Body& body) {
+  for (int64_t begin = 0; begin < k; begin += step) body(begin, k - begin < step ? k - begin : step);
 }
 
 template <typename T>
 void pack_panels(const T* b, int64_t k_step, int64_t column_step, int64_t k, int64_t n, T* packed) {
-  for_each_few_terms(k, [&](int64_t begin, int64_t terms) {
+  const int64_t terms_at_a_time = k_step == 1 ? k : packed_rows;  // the rows of a transposed b are columns
+  for_each_terms(k, terms_at_a_time, [&](int64_t begin, int64_t terms) {
     for_each_panel<T>(n, [&](int64_t j, int64_t columns, auto vectors) {
       constexpr int64_t width = vectors.value * lanes<T>;
       pack_panel<T, width>(b + begin * k_step + j * column_step, k_step, column_step, terms, columns,
@@ -86,7 +90,7 @@ void pack_tile(const T* a, int64_t k_step, int64_t k, int64_t rows, T* packed) {
 
 template <typename T>
 void pack_tiles(const T* a, int64_t k_step, int64_t k, int64_t m, T* packed) {
-  for_each_few_terms(k, [&](int64_t begin, int64_t terms) {
+  for_each_terms(k, packed_rows, [&](int64_t begin, int64_t terms) {
     for (int64_t i = 0; i < m; i += tile_rows) {
       pack_tile(a + begin * k_step + i, k_step, terms, m - i < tile_rows ? m - i : tile_rows,
                 packed + i * k + begin * tile_rows);
@@ -152,7 +156,8 @@ void multiply_rows(int64_t count, const T* a, int64_t row_step, int64_t k_step, 
   }
 }
 
-/// Meanwhile the next panel comes into the second-level cache, a part with each tile.
+/// The columns [column, column + columns) of c, whose panel this is. Meanwhile the next panel comes into the
+/// second-level cache, a part with each tile.
 template <typename T, int vectors>
 void multiply_panel(const PanelProduct<T>& args, const T* panel, int64_t column, int64_t columns) {
   constexpr int64_t line = 64 / sizeof(T);
