@@ -52,8 +52,8 @@ struct Block {
   int64_t begin, m, k_begin, k, n_begin, n;
 };
 
-/// n columns in pieces of `step`, a multiple of whole panels. The last piece takes what a single vector would
-/// be left of, for the last panels share it (vector::panel_columns).
+/// n columns in pieces of `step`, which whole panels fill. A single vector is no piece of its own but part of
+/// the last one, because the last panels share it (vector::panel_columns).
 template <typename T>
 struct ColumnPieces {
   int64_t n, step;
@@ -197,7 +197,7 @@ struct TaskSize {
 };
 
 template <typename T>
-void multiply_rows(const Gemm<T>& args, const Group<T>& group, const Rows<T>& rows, const T* packed) {
+void multiply_group(const Gemm<T>& args, const Group<T>& group, const Rows<T>& rows, const T* panels) {
   const TaskSize<T> size(rows.m, group.n);
   const ColumnPieces<T> columns{.n = group.n, .step = size.n};
   const int64_t row_blocks = divide_up(rows.m, size.m), tasks = row_blocks * columns.count();
@@ -213,7 +213,7 @@ void multiply_rows(const Gemm<T>& args, const Group<T>& group, const Rows<T>& ro
                       .k = group.k_block(k_offset),
                       .n_begin = group.n_begin + n_offset,
                       .n = n},
-                     rows.tiles(group, k_offset, m_offset), packed + group.panels(k_offset, n_offset));
+                     rows.tiles(group, k_offset, m_offset), panels + group.panels(k_offset, n_offset));
     }
     if (group.k_begin + group.k == args.k) {
       add_bias(args, rows.begin + m_offset, m, group.n_begin + n_offset, n);
@@ -261,7 +261,7 @@ void gemm(const Gemm<T>& args) {
                          .packed = packed_a ? packed_a->data<T>() : nullptr};
       const bool packs_b = packed_b && begin == 0;
       if (packs_b || packed_a) pack_group(args, group, packs_b ? packed_b->data<T>() : nullptr, rows);
-      multiply_rows(args, group, rows, panels);
+      multiply_group(args, group, rows, panels);
     }
   });
 }

@@ -11,12 +11,13 @@ struct Case {
   int64_t m, n, k;
 };
 
-/// Primes, ones and zeros; sizes around the tiles (12 x 32, and 8 x 48 where the columns are a multiple of
-/// 48), the blocks (96 rows, 384 terms, 288 columns) and the groups (1,536 terms, 2,016 columns).
+/// Primes, ones and zeros; sizes around the tiles (8 x 48), the blocks (96 rows, 384 terms, 288 columns) and
+/// the groups (3,072 rows, 1,536 terms, 2,016 columns), with a vector too many for a block and for a group.
 constexpr Case cases[] = {{1, 1, 1},    {1, 1, 800},   {5, 1, 7},    {1, 9, 7},      {12, 32, 3},
                           {13, 33, 17}, {31, 37, 41},  {97, 5, 385}, {100, 513, 20}, {3, 2, 3100},
                           {2, 4200, 3}, {211, 7, 769}, {23, 64, 64}, {9, 48, 5},     {101, 624, 400},
-                          {2, 2304, 3}, {0, 3, 4},     {3, 0, 4},    {3, 4, 0}};
+                          {2, 2304, 3}, {97, 104, 20}, {2, 2024, 3}, {3080, 5, 3},   {0, 3, 4},
+                          {3, 0, 4},    {3, 4, 0}};
 
 /// op(x)[i, j] of a matrix.
 double element(const std::vector<double>& values, bool transpose, int64_t ld, int64_t i, int64_t j) {
@@ -49,6 +50,24 @@ double tolerance(DType dtype, int64_t k) {
   return (dtype == DType::float64 ? 1e-15 : 4e-7) * static_cast<double>(k + 10);
 }
 
+void check_product(const Case& size, DType dtype, bool transpose_a, bool transpose_b, bool accumulate) {
+  const auto [m, n, k] = size;
+  BOOST_TEST_CONTEXT(m << " x " << n << " x " << k << (accumulate ? ", accumulating" : "")) {
+    const Tensor a = random_tensor(matrix_shape(transpose_a, m, k), dtype, 1, 1);
+    const Tensor b = random_tensor(matrix_shape(transpose_b, k, n), dtype, 2, 1);
+    const Tensor c = random_tensor({m, n}, dtype, 3, 1);
+    const Backend::MatMul args{.a = a,
+                               .transpose_a = transpose_a,
+                               .b = b,
+                               .transpose_b = transpose_b,
+                               .c = c,
+                               .accumulate = accumulate};
+    const std::vector<double> expected = reference(args, values_of(c));
+    cpu().matmul(args);
+    BOOST_CHECK(largest_error(values_of(c), expected) <= tolerance(dtype, k));
+  }
+}
+
 template <typename Body>
 void for_each_orientation(const Body& body) {
   for (const bool transpose_a : {false, true}) {
@@ -64,23 +83,21 @@ void for_each_orientation(const Body& body) {
 BOOST_AUTO_TEST_CASE(equals_three_loops) {
   for_each_setting([](DType dtype) {
     for_each_orientation([dtype](bool transpose_a, bool transpose_b) {
-      for (const auto& [m, n, k] : cases) {
+      for (const Case& size : cases) {
         for (const bool accumulate : {false, true}) {
-          BOOST_TEST_CONTEXT(m << " x " << n << " x " << k << (accumulate ? ", accumulating" : "")) {
-            const Tensor a = random_tensor(matrix_shape(transpose_a, m, k), dtype, 1, 1);
-            const Tensor b = random_tensor(matrix_shape(transpose_b, k, n), dtype, 2, 1);
-            const Tensor c = random_tensor({m, n}, dtype, 3, 1);
-            const Backend::MatMul args{.a = a,
-                                       .transpose_a = transpose_a,
-                                       .b = b,
-                                       .transpose_b = transpose_b,
-                                       .c = c,
-                                       .accumulate = accumulate};
-            const std::vector<double> expected = reference(args, values_of(c));
-            cpu().matmul(args);
-            BOOST_CHECK(largest_error(values_of(c), expected) <= tolerance(dtype, k));
-          }
+          check_product(size, dtype, transpose_a, transpose_b, accumulate);
         }
+      }
+    });
+  });
+}
+
+/// c may end after any number of columns: its last panels have one, two or three vectors.
+BOOST_AUTO_TEST_CASE(equals_three_loops_for_every_number_of_columns) {
+  for_each_setting([](DType dtype) {
+    for_each_orientation([dtype](bool transpose_a, bool transpose_b) {
+      for (int64_t n = 1; n <= 112; ++n) {
+        check_product({9, n, 11}, dtype, transpose_a, transpose_b, /*accumulate=*/false);
       }
     });
   });
