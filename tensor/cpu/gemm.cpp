@@ -234,7 +234,7 @@ void add_bias(const Gemm<T>& args, int64_t begin, int64_t m, int64_t n_begin, in
 
 template <typename T>
 Tensor pack_factor(const Gemm<T>& args) {
-  const Tensor packed = Tensor::empty({args.k, padded_columns<T>(args.n)}, dtype_of<T>());
+  Tensor packed = Tensor::empty({args.k, padded_columns<T>(args.n)}, dtype_of<T>());
   for_each_group(args, [&](const Group<T>& group) {
     pack_group(args, group, packed.data<T>() + place_in_factor(args, group), Rows<T>{});
   });
