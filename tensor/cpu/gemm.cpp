@@ -53,7 +53,7 @@ struct Block {
 };
 
 /// n columns in pieces of `step`, which whole panels fill. A single vector is no piece of its own but part of
-/// the last one, because the last panels share it (vector::panel_columns).
+/// the last one, because the last panels share it (vector::Tiling).
 template <typename T>
 struct ColumnPieces {
   int64_t n, step;

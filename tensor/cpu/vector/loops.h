@@ -26,14 +26,6 @@ struct LogSumExp {
 /// The number of functions in normtune::Activation, in the order of its values.
 constexpr int num_activations = 5;
 
-/// Columns of the first panel where so many columns of b are left. A panel is three vectors wide, because its
-/// tiles load least for each multiply-add; the last ones are of two vectors where one vector would be left
-/// over.
-constexpr int64_t panel_columns(int64_t columns_left, int64_t lanes) {
-  const int64_t vectors = (columns_left + lanes - 1) / lanes;
-  return lanes * (vectors == 2 || vectors == 4 ? 2 : vectors < 3 ? vectors : 3);
-}
-
 /// c [m, n] (+)= a [m, k] b [k, n], b cut into panels by pack_panels. Row i of a begins at
 /// (i / rows) * tile_step + (i % rows) * row_step with the tiling's rows, its elements are k_step apart.
 template <typename T>
@@ -53,11 +45,13 @@ template <typename T>
 struct Tiling {
   int64_t rows, columns;  // of a tile of the widest panel
   int64_t lanes;          // elements of a vector
-  /// Cuts b [k, n] into panels (panel_columns), each [k, columns] and contiguous; the last one is filled
-  /// up with zeros. Element (l, j) of b lies at l * k_step + j * column_step, one of the steps being 1.
+  /// Cuts b [k, n] into panels, each [k, its columns] and contiguous; the last one is filled up with zeros. A
+  /// panel is three vectors wide, because its tiles load least for each multiply-add; where one vector would
+  /// be left over, the last two panels are two vectors wide. Element (l, j) of b lies at l * k_step + j *
+  /// column_step, one of the steps being 1.
   void (*pack_panels)(const T* b, int64_t k_step, int64_t column_step, int64_t k, int64_t n, T* packed);
   /// Cuts a transposed [k, m], rows k_step apart, into tiles of `rows` columns, each [k, rows] and
-  /// contiguous.
+  /// contiguous; the last one is filled up with zeros.
   void (*pack_tiles)(const T* a, int64_t k_step, int64_t k, int64_t m, T* packed);
   void (*multiply_panels)(const PanelProduct<T>& args);
 };

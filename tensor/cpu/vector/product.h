@@ -22,7 +22,8 @@ struct VectorOf {
   typedef T Unaligned __attribute__((vector_size(vector_bytes), aligned(alignof(T)), may_alias));
 };
 
-/// One panel: `columns` columns of b, filled up with zeros to `width`.
+/// One panel: `columns` columns of b, filled up with zeros to `width`. A tile of a transposed a is packed
+/// alike.
 template <typename T, int64_t width>
 void pack_panel(const T* b, int64_t k_step, int64_t column_step, int64_t k, int64_t columns, T* packed) {
   for (int64_t l = 0; l < k; ++l) {
@@ -38,19 +39,23 @@ void pack_panel(const T* b, int64_t k_step, int64_t column_step, int64_t k, int6
   }
 }
 
-/// Calls body(first column, columns, Constant<vectors>) for each panel of n columns.
+/// Calls body(first column, columns, Constant<vectors>) for each panel of n columns (Tiling::pack_panels).
 template <typename T, typename Body>
 void for_each_panel(int64_t n, const Body& body) {
   for (int64_t j = 0; j < n;) {
-    const int64_t width = panel_columns(n - j, lanes<T>), columns = n - j < width ? n - j : width;
-    if (width == 3 * lanes<T>) {
-      body(j, columns, Constant<3>{});
-    } else if (width == 2 * lanes<T>) {
-      body(j, columns, Constant<2>{});
+    const int64_t left = n - j, vectors_left = (left + lanes<T> - 1) / lanes<T>;
+    const auto call = [&](auto vectors) {
+      constexpr int64_t width = vectors.value * lanes<T>;
+      body(j, left < width ? left : width, vectors);
+      j += width;
+    };
+    if (vectors_left == 1) {
+      call(Constant<1>{});
+    } else if (vectors_left == 2 || vectors_left == 4) {
+      call(Constant<2>{});
     } else {
-      body(j, columns, Constant<1>{});
+      call(Constant<3>{});
     }
-    j += width;
   }
 }
 
@@ -76,24 +81,12 @@ void pack_panels(const T* b, int64_t k_step, int64_t column_step, int64_t k, int
   });
 }
 
-/// One tile: `rows` rows of a.
-template <typename T>
-void pack_tile(const T* a, int64_t k_step, int64_t k, int64_t rows, T* packed) {
-  for (int64_t l = 0; l < k; ++l, a += k_step, packed += tile_rows) {
-    if (rows == tile_rows) {
-      __builtin_memcpy(packed, a, sizeof(T) * tile_rows);
-    } else {
-      for (int64_t i = 0; i < rows; ++i) packed[i] = a[i];
-    }
-  }
-}
-
 template <typename T>
 void pack_tiles(const T* a, int64_t k_step, int64_t k, int64_t m, T* packed) {
   for_each_terms(k, packed_rows, [&](int64_t begin, int64_t terms) {
     for (int64_t i = 0; i < m; i += tile_rows) {
-      pack_tile(a + begin * k_step + i, k_step, terms, m - i < tile_rows ? m - i : tile_rows,
-                packed + i * k + begin * tile_rows);
+      pack_panel<T, tile_rows>(a + begin * k_step + i, k_step, 1, terms,
+                               m - i < tile_rows ? m - i : tile_rows, packed + i * k + begin * tile_rows);
     }
   });
 }
