@@ -18,20 +18,41 @@ NORMTUNE_INLINE Lanes multiply_lower_halves(Lanes a, uint32_t factor) {
 #endif
 }
 
-/// Four vectors of counters at a time: while one waits for its product, the others work.
-constexpr int64_t philox_vectors = 4, philox_counters = philox_vectors * num_lanes;
-constexpr int64_t philox_channels = 4 * philox_counters;
+/// Two vectors of counters at a time: while one waits for its product, the other works. More would be faster
+/// by little, and waste words on short rows, as those of attention to a short sequence are.
+constexpr int64_t philox_vectors = 2, philox_channels = philox_vectors * num_lanes * 4;
+
+/// Every second lane of a and of b in turn: {a[0], b[0], a[2], b[2], ...} and {a[1], b[1], a[3], b[3], ...}.
+#if defined(__AVX512F__)
+#define NORMTUNE_EVEN_LANES 0, 8, 2, 10, 4, 12, 6, 14
+#define NORMTUNE_ODD_LANES 1, 9, 3, 11, 5, 13, 7, 15
+#elif defined(__AVX2__)
+#define NORMTUNE_EVEN_LANES 0, 4, 2, 6
+#define NORMTUNE_ODD_LANES 1, 5, 3, 7
+#else
+#define NORMTUNE_EVEN_LANES 0, 2
+#define NORMTUNE_ODD_LANES 1, 3
+#endif
+NORMTUNE_INLINE Lanes even_lanes(Lanes a, Lanes b) {
+  return __builtin_shufflevector(a, b, NORMTUNE_EVEN_LANES);
+}
+NORMTUNE_INLINE Lanes odd_lanes(Lanes a, Lanes b) {
+  return __builtin_shufflevector(a, b, NORMTUNE_ODD_LANES);
+}
 
 /// The words of philox4x32 (tensor/philox.h) for the counters {example_id, position, first + i, head}, in the
 /// order of the channels.
 NORMTUNE_INLINE void philox_words(const DropoutRow& mask, uint32_t first, uint32_t* words) {
-  uint64_t counters[philox_counters];
-  for (int64_t i = 0; i < philox_counters; ++i) counters[i] = first + static_cast<uint32_t>(i);
+  // Neighbouring lanes hold counters half a vector apart, so that every second lane is the next counter.
+  Lanes offsets;
+  for (int64_t i = 0; i < num_lanes; ++i) {
+    offsets[i] = static_cast<uint64_t>(i / 2 + (i % 2) * (num_lanes / 2));
+  }
   Lanes c0[philox_vectors], c1[philox_vectors], c2[philox_vectors], c3[philox_vectors];
-  __builtin_memcpy(c2, counters, sizeof(c2));
   for (int64_t v = 0; v < philox_vectors; ++v) {
     c0[v] = Lanes{} + mask.example_id;
     c1[v] = Lanes{} + mask.position;
+    c2[v] = offsets + (first + static_cast<uint32_t>(v * num_lanes));
     c3[v] = Lanes{} + mask.head;
   }
   uint32_t key_low = mask.key.low, key_high = mask.key.high;
@@ -48,15 +69,13 @@ NORMTUNE_INLINE void philox_words(const DropoutRow& mask, uint32_t first, uint32
     key_low += 0x9E3779B9;
     key_high += 0xBB67AE85;
   }
-  uint64_t word_pairs[2 * philox_counters];  // of little-endian words
   for (int64_t v = 0; v < philox_vectors; ++v) {
+    // Pairs of little-endian words: the first and second two of each counter.
     const Lanes pair_0 = (c0[v] & 0xFFFFFFFF) | (c1[v] << 32), pair_1 = (c2[v] & 0xFFFFFFFF) | (c3[v] << 32);
-    for (int64_t i = 0; i < num_lanes; ++i) {
-      word_pairs[2 * (v * num_lanes + i)] = pair_0[i];
-      word_pairs[2 * (v * num_lanes + i) + 1] = pair_1[i];
-    }
+    const Lanes lower = even_lanes(pair_0, pair_1), upper = odd_lanes(pair_0, pair_1);
+    __builtin_memcpy(words + 4 * v * num_lanes, &lower, sizeof(lower));
+    __builtin_memcpy(words + (4 * v + 2) * num_lanes, &upper, sizeof(upper));
   }
-  __builtin_memcpy(words, word_pairs, sizeof(word_pairs));
 }
 
 template <typename T>
