@@ -43,7 +43,12 @@ class EmbeddingsLayerNormBackward : public Node {
                            reduction());
     for (size_t i = 0; i < num_tables; ++i) {
       if (!needs_input_grad(i)) continue;
-      grads[i] = reduction().table_gradient(grad_sum, ids[i], table_shapes[i], i == 0 ? padding_idx : -1);
+      const int64_t skip_index = i == 0 ? padding_idx : -1;
+      if (row_gradient_is_taken(i)) {
+        give_row_gradient(i, row_gradient(grad_sum, ids[i], table_shapes[i][0], skip_index));
+      } else {
+        grads[i] = reduction().table_gradient(grad_sum, ids[i], table_shapes[i], skip_index);
+      }
     }
     return grads;
   }

@@ -15,6 +15,10 @@ class GatherRowsBackward : public Node {
   std::vector<Tensor*> saved_tensors() override { return {&index}; }
 
   std::vector<Tensor> backward(Tensor grad_output) override {
+    if (row_gradient_is_taken(0)) {
+      give_row_gradient(0, row_gradient(grad_output, index, input_shape_[0], skip_index_));
+      return {Tensor()};
+    }
     Tensor grad_input = Tensor::empty(input_shape_, grad_output.dtype(), grad_output.device());
     grad_output.backend().scatter_add_rows(
         {.grad_output = grad_output, .index = index, .grad_input = grad_input, .skip_index = skip_index_});

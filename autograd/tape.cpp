@@ -33,6 +33,10 @@ class Tape {
  public:
   Tape(const GradientReduction& reduction, Backend& backend) : reduction_(reduction), backend_(backend) {}
 
+  bool takes_row_gradients() const {
+    return backend_.takes_row_gradients() && !reduction_.squares_examples();
+  }
+
   /// Connects `node` to its inputs and wraps its output.
   static Variable attach(Tensor output, std::shared_ptr<Node> node, std::span<const Variable> inputs) {
     for (const Variable& input : inputs) {
@@ -111,7 +115,16 @@ class Tape {
     Tensor column_sums;  // of grad, or undefined
   };
 
+  void deliver_rows_to_leaf(AutogradMeta& leaf, RowGradient rows) {
+    if (leaf.grad.defined()) {
+      deliver_to_leaf(leaf, rows.dense());
+    } else {
+      leaf.row_grad = leaf.row_grad.defined() ? add_row_gradients(leaf.row_grad, rows) : std::move(rows);
+    }
+  }
+
   void deliver_to_leaf(AutogradMeta& leaf, Tensor grad) {
+    if (leaf.row_grad.defined()) leaf.grad = std::exchange(leaf.row_grad, RowGradient()).dense();
     if (leaf.grad.defined()) {
       backend_.join_products();
       leaf.grad = add_gradients(std::move(leaf.grad), std::move(grad));
@@ -147,10 +160,16 @@ class Tape {
     node.column_sums_ = Tensor();
     std::vector<Tensor> column_sums = std::move(node.given_column_sums_);
     column_sums.resize(node.inputs_.size());
+    std::vector<RowGradient> row_gradients = std::move(node.given_row_gradients_);
+    row_gradients.resize(node.inputs_.size());
     for (Tensor* saved : node.saved_tensors()) *saved = Tensor();
     const std::vector<std::shared_ptr<AutogradMeta>> inputs = std::move(node.inputs_);
     for (size_t i = 0; i < inputs.size(); ++i) {
       if (!inputs[i] || !inputs[i]->requires_grad) continue;
+      if (row_gradients[i].defined()) {
+        deliver_rows_to_leaf(*inputs[i], std::move(row_gradients[i]));
+        continue;
+      }
       if (i >= grad_inputs.size() || !grad_inputs[i].defined()) {
         throw std::logic_error(fmt::format("backward: {} computed no gradient for input {}", node.name(), i));
       }
@@ -177,6 +196,15 @@ bool Node::column_sums_are_taken(size_t i) const {
 void Node::give_column_sums(size_t i, Tensor sums) {
   given_column_sums_.resize(inputs_.size());
   given_column_sums_[i] = std::move(sums);
+}
+
+bool Node::row_gradient_is_taken(size_t i) const {
+  return needs_input_grad(i) && !inputs_[i]->grad_fn && tape_->takes_row_gradients();
+}
+
+void Node::give_row_gradient(size_t i, RowGradient gradient) {
+  given_row_gradients_.resize(inputs_.size());
+  given_row_gradients_[i] = std::move(gradient);
 }
 
 Tensor Node::take_partial_grad(size_t i) const {

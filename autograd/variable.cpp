@@ -21,6 +21,11 @@ void Variable::set_requires_grad(bool requires_grad) {
   impl_->meta->requires_grad = requires_grad;
 }
 
+const Tensor& Variable::grad() const {
+  if (row_grad() != nullptr) impl_->meta->grad = std::exchange(impl_->meta->row_grad, RowGradient()).dense();
+  return impl_->meta->grad;
+}
+
 void Variable::set_tensor(Tensor value) {
   if (!is_leaf()) throw std::logic_error("set_tensor: expected a leaf, found the result of an op");
   check(value.shape() == shape(), "set_tensor: expected shape {}, found {}", shape(), value.shape());

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "autograd/gradient_reduction.h"
+#include "autograd/row_gradient.h"
 #include "tensor/backend.h"
 #include "tensor/tensor.h"
 
@@ -21,7 +22,8 @@ class Tape;
 /// What autograd knows of a variable apart from its value, so that the tape does not keep values alive.
 struct AutogradMeta {
   bool requires_grad = false;
-  Tensor grad;                    // of a leaf after backward()
+  Tensor grad;                    // of a leaf after backward(), or
+  RowGradient row_grad;           // in its place that of some rows
   std::shared_ptr<Node> grad_fn;  // null for a leaf
 };
 
@@ -48,11 +50,21 @@ class Variable {
   /// Freezes or unfreezes a leaf. Throws std::logic_error for the result of an op.
   void set_requires_grad(bool requires_grad);
   bool is_leaf() const { return impl_->meta->grad_fn == nullptr; }
-  /// The accumulated gradient of a leaf; undefined before the first backward().
-  const Tensor& grad() const { return impl_->meta->grad; }
-  void zero_grad() { impl_->meta->grad = Tensor(); }
+  /// The accumulated gradient of a leaf; undefined before the first backward(). Where only some rows have one
+  /// the whole is made of them, and takes their place.
+  const Tensor& grad() const;
+  bool has_grad() const { return impl_->meta->grad.defined() || impl_->meta->row_grad.defined(); }
+  /// The gradient of a table that was looked up and not used otherwise; null if the leaf has another one or
+  /// none.
+  const RowGradient* row_grad() const {
+    return impl_->meta->row_grad.defined() ? &impl_->meta->row_grad : nullptr;
+  }
+  void zero_grad() { set_grad(Tensor()); }
   /// Gives a leaf a gradient that did not come from backward().
-  void set_grad(Tensor grad) { impl_->meta->grad = std::move(grad); }
+  void set_grad(Tensor grad) {
+    impl_->meta->grad = std::move(grad);
+    impl_->meta->row_grad = RowGradient();
+  }
   /// The same value, unknown to autograd.
   Variable detach() const { return Variable(tensor()); }
   /// Replaces the value of a leaf by another tensor (same shape); autograd state stays.
@@ -118,6 +130,11 @@ class Node {
   /// if others use that tensor; backward() then returns its own part alone.
   Tensor take_partial_grad(size_t i) const;
 
+  /// Input i is a table that takes the gradient of the rows that were looked up alone. backward() then gives
+  /// that and returns an undefined tensor for it.
+  bool row_gradient_is_taken(size_t i) const;
+  void give_row_gradient(size_t i, RowGradient gradient);
+
   /// Whoever writes the gradient of input i can sum its columns on the way, which saves a pass over it.
   /// Whether the op behind input i takes such sums:
   bool column_sums_are_taken(size_t i) const;
@@ -139,6 +156,7 @@ class Node {
   Tape* tape_ = nullptr;                               // likewise
   Tensor column_sums_;                                 // of grad_output, likewise
   std::vector<Tensor> given_column_sums_;              // of the gradients of inputs, likewise
+  std::vector<RowGradient> given_row_gradients_;       // likewise
   uint64_t sequence_number_ = 0;
   bool consumed_ = false;  // backward() has run, the saved tensors are gone
 };

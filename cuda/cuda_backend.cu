@@ -173,6 +173,7 @@ class CudaBackend final : private Foundation, public KernelBackend<StreamLaunche
   }
 
   bool can_capture() const override { return true; }
+  bool takes_row_gradients() const override { return false; }
   std::unique_ptr<CapturedWork> capture(const std::function<void()>& work) override {
     struct CaptureScope {
       CudaBackend& backend;

@@ -1,5 +1,6 @@
 #include "nn/optimizer.h"
 
+#include <algorithm>
 #include <cmath>
 #include <numeric>
 
@@ -26,9 +27,35 @@ AdamWVariant variant_of(OptimizerKind kind) {
 std::vector<const TrainableTensor*> with_gradient(const std::vector<TrainableTensor>& tensors) {
   std::vector<const TrainableTensor*> found;
   for (const TrainableTensor& trainable : tensors) {
-    if (trainable.variable.grad().defined()) found.push_back(&trainable);
+    if (trainable.variable.has_grad()) found.push_back(&trainable);
   }
   return found;
+}
+
+/// The gradient of some rows, if the whole tensor moves and that is all there is; null otherwise.
+const RowGradient* row_gradient_or_null(const TrainableTensor& trainable) {
+  return trainable.indices.defined() ? nullptr : trainable.variable.row_grad();
+}
+
+/// The numbers of a gradient that are there, and the rows that they belong to.
+struct GradientParts {
+  const Tensor& values;
+  const Tensor* rows;  // null for all
+};
+
+GradientParts gradient_parts(const TrainableTensor& trainable) {
+  const RowGradient* rows = row_gradient_or_null(trainable);
+  return rows != nullptr ? GradientParts{rows->values, &rows->rows}
+                         : GradientParts{trainable.variable.grad(), nullptr};
+}
+
+template <typename T>
+void mark_rows_that_are_not_zero(const Tensor& matrix, int32_t* marks) {
+  const int64_t columns = matrix.size(1);
+  for (int64_t row = 0; row < matrix.size(0); ++row) {
+    const T* begin = matrix.data<T>() + row * columns;
+    if (std::any_of(begin, begin + columns, [](T value) { return value != 0; })) marks[row] = 1;
+  }
 }
 
 void restore(const std::vector<NamedTensor>& state, const std::string& name, Tensor moment) {
@@ -66,6 +93,7 @@ Optimizer::Optimizer(std::vector<TrainableTensor> tensors, OptimizerSettings set
     first_moments_.push_back(make_moment(trainable));
     second_moments_.push_back(make_moment(trainable));
   }
+  rows_with_moments_.resize(tensors_.size());
 }
 
 double Optimizer::weight_decay_of(const TrainableTensor& trainable) const {
@@ -90,24 +118,42 @@ void Optimizer::step_adamw(double lr, const Tensor& gradient_scale) {
                           .step = num_steps_};
   for (size_t i = 0; i < tensors_.size(); ++i) {
     const TrainableTensor& trainable = tensors_[i];
-    if (!trainable.variable.grad().defined()) continue;
+    if (!trainable.variable.has_grad()) continue;
+    const GradientParts gradient = gradient_parts(trainable);
+    if (gradient.rows == nullptr) rows_with_moments_[i] = Tensor();  // any may have some after this
     step.tensors.push_back({.parameter = trainable.variable.tensor(),
-                            .gradient = trainable.variable.grad(),
+                            .gradient = gradient.values,
                             .first_moment = first_moments_[i],
                             .second_moment = second_moments_[i],
                             .indices = indices_or_null(trainable),
-                            .weight_decay = weight_decay_of(trainable)});
+                            .weight_decay = weight_decay_of(trainable),
+                            .gradient_rows = gradient.rows,
+                            .rows_with_moments = gradient.rows != nullptr ? rows_with_moments(i) : nullptr});
   }
   step.tensors.front().parameter.backend().adamw_step(step);
+}
+
+/// Known from the moments themselves, which checkpoints keep.
+const Tensor* Optimizer::rows_with_moments(size_t i) {
+  Tensor& rows = rows_with_moments_[i];
+  if (rows.defined()) return &rows;
+  rows = Tensor::zeros({first_moments_[i].size(0)}, DType::int32);
+  dispatch_floating(first_moments_[i].dtype(), [&]<typename T>() {
+    mark_rows_that_are_not_zero<T>(first_moments_[i], rows.data<int32_t>());
+    mark_rows_that_are_not_zero<T>(second_moments_[i], rows.data<int32_t>());
+  });
+  return &rows;
 }
 
 void Optimizer::step_sgd(double lr, const Tensor& gradient_scale) {
   Backend::SgdStep step{.tensors = {}, .lr = lr, .gradient_scale = gradient_scale};
   for (const TrainableTensor* trainable : with_gradient(tensors_)) {
+    const GradientParts gradient = gradient_parts(*trainable);
     step.tensors.push_back({.parameter = trainable->variable.tensor(),
-                            .gradient = trainable->variable.grad(),
+                            .gradient = gradient.values,
                             .indices = indices_or_null(*trainable),
-                            .weight_decay = weight_decay_of(*trainable)});
+                            .weight_decay = weight_decay_of(*trainable),
+                            .gradient_rows = gradient.rows});
   }
   step.tensors.front().parameter.backend().sgd_step(step);
 }
@@ -115,7 +161,7 @@ void Optimizer::step_sgd(double lr, const Tensor& gradient_scale) {
 Tensor Optimizer::squared_gradient_norms() const {
   std::vector<Backend::NormInput> gradients;
   for (const TrainableTensor* trainable : with_gradient(tensors_)) {
-    gradients.push_back({trainable->variable.grad(), indices_or_null(*trainable)});
+    gradients.push_back({gradient_parts(*trainable).values, indices_or_null(*trainable)});
   }
   const Device device = gradients.empty() ? Device{} : gradients.front().tensor.device();
   Tensor norms = Tensor::empty({static_cast<int64_t>(gradients.size())}, DType::float64, device);
@@ -151,6 +197,7 @@ void Optimizer::load_state(const std::vector<NamedTensor>& state, int64_t num_st
     restore(state, tensors_[i].name + ".exp_avg", first_moments_[i]);
     restore(state, tensors_[i].name + ".exp_avg_sq", second_moments_[i]);
   }
+  std::ranges::fill(rows_with_moments_, Tensor());
   num_steps_ = num_steps;
 }
 

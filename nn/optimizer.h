@@ -64,12 +64,14 @@ class Optimizer {
 
  private:
   double weight_decay_of(const TrainableTensor& trainable) const;
+  const Tensor* rows_with_moments(size_t i);
   void step_adamw(double lr, const Tensor& gradient_scale);
   void step_sgd(double lr, const Tensor& gradient_scale);
 
   std::vector<TrainableTensor> tensors_;
   OptimizerSettings settings_;
   std::vector<Tensor> first_moments_, second_moments_;
+  std::vector<Tensor> rows_with_moments_;  // of tensors whose gradients are of rows, see Backend::AdamWTensor
   int64_t num_steps_ = 0;
 };
 

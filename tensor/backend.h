@@ -360,14 +360,24 @@ class Backend {
   // update writes to shares no memory. `gradient_scale` [] float64, on the device, multiplies the gradients;
   // where it is not finite nothing is written.
 
+  // In place of all elements `gradient` may have some rows of a matrix, [k, columns] of those in
+  // gradient_rows: the gradient of the other rows is zero.
+
+  /// Whether gradients of some rows are there. Where the host must not wait to know their number they are
+  /// not.
+  virtual bool takes_row_gradients() const = 0;
+
   /// One AdamW update in one pass.
   struct AdamWTensor {
     const Tensor& parameter;
-    const Tensor& gradient;      // same shape as parameter
+    const Tensor& gradient;      // same shape as parameter, or see above
     const Tensor& first_moment;  // parameter.numel(), or indices->numel() (one entry for each index)
     const Tensor& second_moment;
     const Tensor* indices;  // [k] int64, sorted, or null for all elements
     double weight_decay;
+    const Tensor* gradient_rows = nullptr;  // [k] int32, ascending
+    /// With gradient_rows: [num_rows] int32, not 0 for each row that has moments; the update adds its own.
+    const Tensor* rows_with_moments = nullptr;
   };
   struct AdamWStep {
     AdamWVariant variant;
@@ -384,6 +394,7 @@ class Backend {
     const Tensor& gradient;
     const Tensor* indices;
     double weight_decay;
+    const Tensor* gradient_rows = nullptr;
   };
   struct SgdStep {
     std::vector<SgdTensor> tensors;

@@ -70,6 +70,7 @@ class CpuBackend final : public Backend {
   void clipping_factor(const ClippingFactor& args) override;
 
   bool can_capture() const override { return false; }
+  bool takes_row_gradients() const override { return true; }
   std::unique_ptr<CapturedWork> capture(const std::function<void()>&) override {
     throw std::logic_error("cpu: work is not captured");
   }

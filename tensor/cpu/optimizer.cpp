@@ -47,6 +47,77 @@ void update_elements(const Tensor& parameter, const Tensor& gradient, const Tens
   });
 }
 
+/// A gradient of some rows [k, columns] of a parameter, where each finds its own.
+template <typename T>
+class GradientOfRows {
+ public:
+  GradientOfRows(const Tensor& parameter, const Tensor& gradient, const Tensor& gradient_rows)
+      : columns_(parameter.size(1)),
+        gradient_(gradient.data<T>()),
+        places_(Tensor::full({parameter.size(0)}, -1, DType::int32)),
+        zeros_(Tensor::zeros({columns_}, parameter.dtype())) {
+    const int32_t* rows = gradient_rows.data<int32_t>();
+    for (int32_t i = 0; i < gradient_rows.numel(); ++i) places_.data<int32_t>()[rows[i]] = i;
+  }
+
+  bool has(int64_t row) const { return place(row) >= 0; }
+  /// [columns]
+  const T* of(int64_t row) const { return has(row) ? gradient_ + place(row) * columns_ : zeros_.data<T>(); }
+
+  /// Calls update(row) for the rows of which is_moved(row) holds. They are listed first, since those of
+  /// frequent words stand together and would all fall to one thread.
+  template <typename IsMoved, typename Update>
+  void for_each_row(const IsMoved& is_moved, const Update& update) const {
+    const Tensor moved = Tensor::empty(places_.shape(), DType::int32);
+    int64_t count = 0;
+    for (int32_t row = 0; row < moved.numel(); ++row) {
+      if (is_moved(row)) moved.data<int32_t>()[count++] = row;
+    }
+    parallel_rows(count, columns_, [&](int64_t i) { update(moved.data<int32_t>()[i]); });
+  }
+
+ private:
+  int32_t place(int64_t row) const { return places_.data<int32_t>()[row]; }
+
+  int64_t columns_;
+  const T* gradient_;
+  Tensor places_;  // [num_rows] of the row in gradient_, -1 for none
+  Tensor zeros_;
+};
+
+/// A row that never had a gradient has no moments, and without weight decay it stays as it is.
+template <typename T>
+void adamw_rows(const Backend::AdamWTensor& tensor, const AdamWFactors& factors, T gradient_scale) {
+  const GradientOfRows<T> gradient(tensor.parameter, tensor.gradient, *tensor.gradient_rows);
+  int32_t* has_moments = tensor.rows_with_moments->data<int32_t>();
+  const int64_t columns = tensor.parameter.size(1);
+  T *values = tensor.parameter.data<T>(), *first = tensor.first_moment.data<T>(),
+    *second = tensor.second_moment.data<T>();
+  const auto& loops = vector::loops<T>();
+  gradient.for_each_row(
+      [&](int64_t row) {
+        if (gradient.has(row)) has_moments[row] = 1;
+        return has_moments[row] != 0 || tensor.weight_decay != 0;
+      },
+      [&](int64_t row) {
+        const int64_t at = row * columns;
+        loops.adamw(values + at, gradient.of(row), first + at, second + at, factors, gradient_scale, columns);
+      });
+}
+
+template <typename T>
+void sgd_rows(const Backend::SgdTensor& tensor, T lr, T gradient_scale) {
+  const GradientOfRows<T> gradient(tensor.parameter, tensor.gradient, *tensor.gradient_rows);
+  const int64_t columns = tensor.parameter.size(1);
+  T* values = tensor.parameter.data<T>();
+  const auto& loops = vector::loops<T>();
+  gradient.for_each_row([&](int64_t row) { return gradient.has(row) || tensor.weight_decay != 0; },
+                        [&](int64_t row) {
+                          loops.sgd(values + row * columns, gradient.of(row), lr,
+                                    static_cast<T>(tensor.weight_decay), gradient_scale, columns);
+                        });
+}
+
 }  // namespace
 
 void CpuBackend::adamw_step(const AdamWStep& args) {
@@ -55,6 +126,9 @@ void CpuBackend::adamw_step(const AdamWStep& args) {
   for (const AdamWTensor& tensor : args.tensors) {
     const AdamWFactors factors = adamw_factors(args, tensor.weight_decay);
     dispatch_floating(tensor.parameter.dtype(), [&]<typename T>() {
+      if (tensor.gradient_rows != nullptr) {
+        return adamw_rows<T>(tensor, factors, static_cast<T>(gradient_scale));
+      }
       T *first = tensor.first_moment.data<T>(), *second = tensor.second_moment.data<T>();
       const auto& loops = vector::loops<T>();
       update_elements<T>(tensor.parameter, tensor.gradient, tensor.indices,
@@ -71,6 +145,9 @@ void CpuBackend::sgd_step(const SgdStep& args) {
   if (!is_finite(gradient_scale)) return;
   for (const SgdTensor& tensor : args.tensors) {
     dispatch_floating(tensor.parameter.dtype(), [&]<typename T>() {
+      if (tensor.gradient_rows != nullptr) {
+        return sgd_rows<T>(tensor, static_cast<T>(args.lr), static_cast<T>(gradient_scale));
+      }
       const auto& loops = vector::loops<T>();
       const auto lr = static_cast<T>(args.lr), weight_decay = static_cast<T>(tensor.weight_decay),
                  scale = static_cast<T>(gradient_scale);

@@ -269,6 +269,7 @@ class EmulatedBackend final : public cuda::KernelBackend<OpenLauncher> {
     KernelBackend::set_product_precision(precision);
   }
   bool can_capture() const override { return true; }
+  bool takes_row_gradients() const override { return false; }
   std::unique_ptr<CapturedWork> capture(const std::function<void()>& work) override {
     ++num_captures;
     memory().begin_capture();

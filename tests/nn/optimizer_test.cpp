@@ -70,6 +70,47 @@ void set_grad(const Variable& variable, const std::vector<double>& g) {
   variable.meta()->grad = Tensor::from_values(variable.shape(), g);
 }
 
+/// A table of float32, moved by an optimiser of its own.
+struct MovedTable {
+  static constexpr int64_t num_rows = 40, columns = 19;
+
+  MovedTable(const OptimizerSettings& settings, bool decays, Tensor indices = {})
+      : weight(values(1), true), optimizer({{"table", weight, std::move(indices), decays}}, settings) {}
+
+  static Tensor values(uint64_t seed) {
+    const Shape shape{num_rows, columns};
+    return Tensor::from_values(shape, Random(seed).vector(static_cast<size_t>(shape.numel())))
+        .to(DType::float32);
+  }
+
+  void step(double gradient_scale = 0.5) {
+    optimizer.step(0.01, Tensor::full({}, gradient_scale, DType::float64));
+  }
+
+  /// Of the table and of its moments.
+  std::vector<std::vector<float>> numbers() const {
+    std::vector<std::vector<float>> all{weight.tensor().to_vector<float>()};
+    for (const NamedTensor& moment : optimizer.state()) all.push_back(moment.tensor.to_vector<float>());
+    return all;
+  }
+
+  Variable weight;
+  Optimizer optimizer;
+};
+
+/// The gradient of three to eight rows at random.
+RowGradient random_rows(uint64_t seed) {
+  std::mt19937_64 engine(seed);
+  std::vector<int32_t> rows;
+  for (int32_t row = 0; row < MovedTable::num_rows; ++row) {
+    if (engine() % 8 == 0 || row % 20 == 7) rows.push_back(row);
+  }
+  const auto count = static_cast<int64_t>(rows.size());
+  return {.rows = Tensor::from_values({count}, rows),
+          .values = MovedTable::values(seed).slice(0, count),
+          .num_rows = MovedTable::num_rows};
+}
+
 double max_error(const std::vector<double>& a, const std::vector<double>& b) {
   BOOST_REQUIRE_EQUAL(a.size(), b.size());
   double error = 0;
@@ -194,6 +235,58 @@ BOOST_AUTO_TEST_CASE(a_tensor_without_gradient_rests) {
   BOOST_CHECK_EQUAL(optimizer.num_steps(), 1);
   optimizer.zero_grad();
   BOOST_CHECK(!moved.grad().defined());
+}
+
+BOOST_AUTO_TEST_CASE(the_gradient_of_some_rows_moves_what_the_whole_one_moves) {
+  for (const OptimizerKind kind : all_kinds) {
+    for (const bool decays : {true, false}) {
+      const OptimizerSettings settings{.kind = kind, .weight_decay = 0.1};
+      MovedTable rows(settings, decays), whole(settings, decays);
+      for (uint64_t step = 0; step < 12; ++step) {
+        const RowGradient gradient = random_rows(step);
+        whole.weight.set_grad(gradient.dense());
+        if (step == 8) {
+          rows.weight.set_grad(gradient.dense());  // every row may have moments from now on
+        } else {
+          rows.weight.zero_grad();
+          rows.weight.meta()->row_grad = gradient;
+        }
+        const double norm = norm_of_parts(whole.optimizer.squared_gradient_norms());
+        BOOST_CHECK_CLOSE(norm_of_parts(rows.optimizer.squared_gradient_norms()), norm, 1e-10);
+        const double scale = step == 3 ? std::numeric_limits<double>::quiet_NaN() : 0.5;
+        rows.step(scale);
+        whole.step(scale);
+        BOOST_TEST_CONTEXT("kind " << static_cast<int>(kind) << ", decays " << decays << ", step " << step)
+        BOOST_CHECK(rows.numbers() == whole.numbers());
+        BOOST_TEST((rows.weight.row_grad() == nullptr) == (step == 8));
+      }
+    }
+  }
+}
+
+BOOST_AUTO_TEST_CASE(rows_with_moments_are_known_after_a_restart) {
+  const OptimizerSettings settings{.weight_decay = 0};
+  MovedTable uninterrupted(settings, true);
+  uninterrupted.weight.meta()->row_grad = random_rows(1);
+  uninterrupted.step();
+  MovedTable resumed(settings, true);
+  resumed.weight.set_tensor(uninterrupted.weight.tensor().clone());
+  resumed.optimizer = Optimizer({{"table", resumed.weight, {}, true}}, settings);
+  resumed.optimizer.load_state(uninterrupted.optimizer.state(), uninterrupted.optimizer.num_steps());
+  for (MovedTable* table : {&uninterrupted, &resumed}) {
+    table->weight.meta()->row_grad = random_rows(2);
+    table->step();
+  }
+  BOOST_CHECK(resumed.numbers() == uninterrupted.numbers());
+}
+
+BOOST_AUTO_TEST_CASE(a_mask_takes_its_elements_from_the_rows) {
+  const Tensor indices = Tensor::from_values({4}, std::vector<int64_t>{0, 7 * 19 + 3, 27 * 19, 39 * 19 + 18});
+  MovedTable rows({}, true, indices), whole({}, true, indices);
+  rows.weight.meta()->row_grad = random_rows(5);
+  whole.weight.set_grad(random_rows(5).dense());
+  for (MovedTable* table : {&rows, &whole}) table->step();
+  BOOST_CHECK(rows.numbers() == whole.numbers());
 }
 
 BOOST_AUTO_TEST_CASE(norms_tell_which_gradient_is_not_finite) {
