@@ -21,7 +21,7 @@ Tensor concatenated(const Tensor& a, const Tensor& b) {
 }  // namespace
 
 Tensor RowGradient::dense() const {
-  const Tensor gradient = Tensor::empty({num_rows, values.size(1)}, values.dtype(), values.device());
+  Tensor gradient = Tensor::empty({num_rows, values.size(1)}, values.dtype(), values.device());
   values.backend().scatter_add_rows({.grad_output = values, .index = rows, .grad_input = gradient});
   return gradient;
 }

@@ -1,6 +1,7 @@
 """Plants faults in the sources, one at a time, and says which tests catch each.
 
     python tools/plant_faults.py [--only NAME,...] [--jobs 2] [--work DIR]
+    python tools/plant_faults.py --check      plants nothing, but says which faults no longer apply
 
 Works on a copy of the tracked files, so the checkout is not touched. Each fault replaces one piece of text that must
 occur exactly once (a fault that no longer applies is an error, so that the list follows the code); the tests named
@@ -41,7 +42,8 @@ FAULTS = [
           "loops.scale(probs, scale, probs, num_classes);", "loops.scale(probs, scale / scale, probs, num_classes);",
           "autograd/|tensor/"),
     Fault("attention does not drop the gradient of its probabilities", "tensor/cpu/attention.cpp",
-          "        loops.dropout(dp, mask.row(begin + i, pair.head), dp, num_keys);\n", "", "autograd/|tensor/"),
+          "loops.dropout_both(p, dp, mask.row(begin + i, pair.head), kept, dp, num_keys);",
+          "loops.dropout(p, mask.row(begin + i, pair.head), kept, num_keys);", "autograd/|tensor/"),
     Fault("attention is not scaled by the head size", "tensor/cpu/attention.cpp",
           "loops.softmax(row, factor, row, num_keys)", "loops.softmax(row, factor / factor, row, num_keys)",
           "autograd/|tensor/|bert_parity"),
@@ -49,10 +51,13 @@ FAULTS = [
           "leaf.grad = add_gradients(std::move(leaf.grad), std::move(grad));", "leaf.grad = std::move(grad);",
           "autograd/"),
     Fault("an activation is missing from a backward pass", "autograd/activation_linear.cpp",
-          "      backend.activation_backward(kind_, input, buffer, buffer);\n", "", "autograd/"),
+          "      backend.activation_backward(kind_, input, buffer, buffer, sums.defined() ? &sums : nullptr);\n", "",
+          "autograd/"),
     Fault("the padding row of an embedding gets a gradient", "tensor/cpu/embedding.cpp",
           "    if (index[rows.front()] == args.skip_index) return;\n    T* sum =", "    T* sum =",
           "autograd/|tensor/|bert_parity"),
+    Fault("rows of a tied table replace its gradient", "autograd/tape.cpp",
+          "      deliver_to_leaf(leaf, rows.dense());\n", "      leaf.grad = rows.dense();\n", "autograd/"),
     Fault("a frozen weight keeps its input", "autograd/linear.cpp",
           "if (weights_require_grad) node->input", "node->input", "autograd/"),
     Fault("rows are squared, not examples", "autograd/gradient_reduction.cpp",
@@ -94,15 +99,19 @@ FAULTS = [
     Fault("a kernel's last element is left out", "cuda/elementwise.cuh",
           "if (i < count) function(i);", "if (i + 1 < count) function(i);", "cuda/elementwise"),
     Fault("logits are made float64 on a GPU", "experiments/evaluation.cpp",
-          "output.tensor().to(Device{}).to(DType::float64)", "output.tensor().to(DType::float64)", "cuda/training"),
+          "CopiesOnHost copies({output.tensor()});", "CopiesOnHost copies({output.tensor().to(DType::float64)});",
+          "cuda/training"),
     Fault("LayerNorms decay", "experiments/method.cpp",
           "return !parameter.is_bias && !is_layer_norm(parameter);", "return !parameter.is_bias;",
           "experiments/method|finetune_parity"),
     Fault("a masked tensor moves as a whole", "tensor/cpu/optimizer.cpp",
           "if (indices != nullptr) return update_listed", "if (indices == &gradient) return update_listed",
           "nn/optimizer|tensor/"),
-    Fault("gradients are not clipped", "experiments/update.cpp",
-          "std::min(1.0, settings.max_grad_norm / (result.gradient_norm + 1e-6))", "1.0", "finetune_parity|update"),
+    Fault("a row of embeddings without a gradient forgets its moments", "tensor/cpu/optimizer.cpp",
+          "if (gradient.has(row)) has_moments[row] = 1;", "has_moments[row] = gradient.has(row);",
+          "nn/optimizer|training_parity"),
+    Fault("gradients are not clipped", "tensor/formulas/clipping.h",
+          "return max_norm > 0 && factor < 1 ? factor : 1;", "return factor < 1 ? 1 : 1;", "finetune_parity|update"),
     Fault("warm-up begins one step late", "nn/lr_schedule.cpp",
           "return static_cast<double>(step) / static_cast<double>(warmup_steps);",
           "return static_cast<double>(step - 1) / static_cast<double>(warmup_steps);", "lr_schedule"),
@@ -179,12 +188,14 @@ def run_tests(work, pattern, jobs):
     return re.findall(r"^\s*\d+ - (\S+) \(", result.stdout, re.MULTILINE)
 
 
+def times_found(fault, source):
+    return (source / fault.file).read_text().count(fault.old)
+
+
 def plant(fault, source, work, jobs):
     """Outcome of one fault: the tests that failed, or None if it did not compile."""
     path = source / fault.file
     original = path.read_text()
-    if original.count(fault.old) != 1:
-        sys.exit(f"{fault.file}: '{fault.name}': expected its text once, found it {original.count(fault.old)} times")
     path.write_text(original.replace(fault.old, fault.new))
     try:
         if build(work, jobs).returncode != 0:
@@ -194,12 +205,24 @@ def plant(fault, source, work, jobs):
         path.write_text(original)
 
 
+def check_that_all_apply(source):
+    stale = [f"{f.file}: '{f.name}': expected its text once, found it {times_found(f, source)} times"
+             for f in FAULTS if times_found(f, source) != 1]
+    if stale:
+        sys.exit("\n".join(stale))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", help="comma-separated parts of names of faults")
+    parser.add_argument("--check", action="store_true", help="only looks whether the faults apply")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--work", help="a folder to build in, kept (default: a temporary one)")
     args = parser.parse_args()
+    check_that_all_apply(pathlib.Path(__file__).parent.parent)
+    if args.check:
+        print(f"all {len(FAULTS)} faults apply")
+        return
     work = pathlib.Path(args.work or tempfile.mkdtemp(prefix="normtune-faults-"))
     source = copy_sources(work)
     configured = run(["cmake", "-S", str(source), "-B", str(work / "build"), "-G", "Ninja"])
