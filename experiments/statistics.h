@@ -44,6 +44,7 @@ double smallest_sign_flip_p(int64_t num_pairs);
 /// m - i, none falls below its predecessor, and none exceeds 1. In the order of the input.
 std::vector<double> holm_correction(std::span<const double> p_values);
 
+/// An interval of numbers.
 struct Interval {
   double low = 0, high = 0;
 };

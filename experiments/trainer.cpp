@@ -61,9 +61,9 @@ double Trainer::epoch() const {
   return static_cast<double>(state_.step) / static_cast<double>(order_.plan().updates_per_epoch());
 }
 
-bool Trainer::is_due(const Interval& interval) const {
-  if (state_.step == 0 || interval.kind == Interval::Kind::no) return false;
-  if (interval.kind == Interval::Kind::steps) return state_.step % interval.steps == 0;
+bool Trainer::is_due(const IntervalStrategy& strategy) const {
+  if (state_.step == 0 || strategy.kind == IntervalStrategy::Kind::no) return false;
+  if (strategy.kind == IntervalStrategy::Kind::steps) return state_.step % strategy.steps == 0;
   return state_.step % order_.plan().updates_per_epoch() == 0 || is_finished();
 }
 

@@ -18,7 +18,7 @@
 namespace normtune {
 
 /// When something is done: at the end of each epoch (and of the run), every n updates, or not at all.
-struct Interval {
+struct IntervalStrategy {
   enum class Kind { epoch, steps, no };
   Kind kind = Kind::epoch;
   int64_t steps = 0;
@@ -35,7 +35,7 @@ struct TrainerSettings {
   UpdateSettings update;
   bool cuda_graphs = true;  ///< updates of one batch are CapturedSteps where they can be
   int64_t logging_steps = 10;
-  Interval eval, save;
+  IntervalStrategy eval, save;
   int64_t save_total_limit = 1;
   std::optional<int64_t> early_stopping_patience;
   bool keep_best = true;  ///< the job keeps the best model beside the last
@@ -107,7 +107,7 @@ class Trainer {
   bool is_finished() const;
   double learning_rate() const;
   void show_progress(const std::string& note);
-  bool is_due(const Interval& interval) const;
+  bool is_due(const IntervalStrategy& strategy) const;
   bool should_stop_early() const;
   void take_step();
   void finish_pending_step();

@@ -53,9 +53,9 @@ json median_step_time(const std::vector<double>& step_milliseconds) {
   return median({step_milliseconds.begin() + 1, step_milliseconds.end()});
 }
 
-Interval make_interval(const std::string& strategy, int64_t steps) {
-  if (strategy == "steps") return {Interval::Kind::steps, steps};
-  return {strategy == "epoch" ? Interval::Kind::epoch : Interval::Kind::no, 0};
+IntervalStrategy interval_strategy(const std::string& name, int64_t steps) {
+  if (name == "steps") return {IntervalStrategy::Kind::steps, steps};
+  return {name == "epoch" ? IntervalStrategy::Kind::epoch : IntervalStrategy::Kind::no, 0};
 }
 
 ordered_json machine_json() {
@@ -134,9 +134,9 @@ TrainerSettings TrainingRun::trainer_settings() const {
                  .dropout_seed = options_.dropout_seed.value_or(options_.seed)},
       .cuda_graphs = options_.cuda_graphs,
       .logging_steps = options_.logging_steps,
-      .eval = has_evaluation() ? make_interval(options_.eval_strategy, eval_steps)
-                               : Interval{Interval::Kind::no, 0},
-      .save = make_interval(options_.save_strategy, options_.save_steps),
+      .eval = has_evaluation() ? interval_strategy(options_.eval_strategy, eval_steps)
+                               : IntervalStrategy{IntervalStrategy::Kind::no, 0},
+      .save = interval_strategy(options_.save_strategy, options_.save_steps),
       .save_total_limit = options_.save_total_limit,
       .early_stopping_patience = options_.early_stopping_patience};
   if (timed) settings.time_limit_seconds = 60 * options_.time_limit;
