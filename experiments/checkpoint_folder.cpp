@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "experiments/json_values.h"
 #include "nn/json_file.h"
 #include "nn/safetensors.h"
 
@@ -15,7 +16,7 @@ namespace {
 
 constexpr std::string_view checkpoint_prefix = "checkpoint-";
 constexpr const char* tensors_name = "training_state.safetensors";
-constexpr const char* state_name = "training_state.json";
+constexpr const char* state_file_name = "training_state.json";
 constexpr const char* moment_suffixes[] = {".exp_avg", ".exp_avg_sq"};
 
 void remove_checkpoint(const fs::path& run_folder, int64_t step) {
@@ -71,11 +72,6 @@ bool is_moment(const std::string& name) {
 }
 
 template <typename T>
-json or_null(const std::optional<T>& value) {
-  return value ? json(*value) : json();
-}
-
-template <typename T>
 std::optional<T> optional_value(const json& value) {
   return value.is_null() ? std::nullopt : std::optional<T>(value.get<T>());
 }
@@ -89,8 +85,8 @@ json to_json(const TrainingState& state) {
           {"loss_count", state.loss_count},
           {"total_loss", state.total_loss},
           {"total_flos", state.total_flos},
-          {"best_score", or_null(state.best_score)},
-          {"best_step", or_null(state.best_step)},
+          {"best_score", or_null<json>(state.best_score)},
+          {"best_step", or_null<json>(state.best_step)},
           {"evaluations_without_gain", state.evaluations_without_gain},
           {"seconds", state.seconds},
           {"log_history", state.log_history}};
@@ -180,11 +176,11 @@ void write_training_state(const fs::path& folder, const TrainingState& state, co
   std::vector<NamedTensor> tensors = trainable_values(optimizer.tensors());
   for (NamedTensor& moment : optimizer.state()) tensors.push_back(std::move(moment));
   write_safetensors(folder / tensors_name, tensors);
-  write_json_file(folder / state_name, to_json(state));
+  write_json_file(folder / state_file_name, to_json(state));
 }
 
 TrainingState read_training_state(const fs::path& folder) {
-  const fs::path file = folder / state_name;
+  const fs::path file = folder / state_file_name;
   const json document = read_json_file(file, ErrorKind::model);
   try {
     return from_json(document);

@@ -80,10 +80,6 @@ bool has_pairs(const PairedDifferences& differences) {
                      [](const std::vector<double>& stratum) { return !stratum.empty(); });
 }
 
-std::string p_text(double p) {
-  return p < 0.0001 ? fmt::format("{:.1e}", p) : fmt::format("{:.2g}", p);
-}
-
 std::string score_evidence(const PairedTest& test) {
   return fmt::format(
       "{:+.2f} points (95 % interval {:+.2f} to {:+.2f}; p = {}, corrected {}; {} pairs of runs)",

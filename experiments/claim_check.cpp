@@ -12,10 +12,6 @@ namespace normtune {
 
 namespace {
 
-bool contains(const std::vector<std::string>& names, const std::string& name) {
-  return std::find(names.begin(), names.end(), name) != names.end();
-}
-
 /// `pattern` is a row or a glob of rows.
 void check_row(const std::string& pattern, const std::string& text, const ComparisonOptions& options) {
   const bool matches = std::any_of(options.rows.begin(), options.rows.end(), [&](const std::string& row) {

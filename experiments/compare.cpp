@@ -4,6 +4,7 @@
 
 #include "experiments/interrupt.h"
 #include "nn/atomic_file.h"
+#include "nn/tensor_file.h"
 #include "tensor/error.h"
 
 namespace normtune {
@@ -40,14 +41,6 @@ void write_tables(const ComparisonOptions& options, const ComparisonResult& resu
   write_file_atomically(folder / "comparisons.csv", method_comparisons_csv(result.comparisons));
   write_file_atomically(folder / "table.tex", result.report.latex);
   write_file_atomically(folder / "table.md", result.report.markdown);
-}
-
-void make_folder(const std::filesystem::path& folder) {
-  std::error_code error;
-  std::filesystem::create_directories(folder, error);
-  if (error) {
-    fail(ErrorKind::write, "output folder {}: cannot make it: {}", folder.string(), error.message());
-  }
 }
 
 std::vector<Baseline> baselines_of(const ComparisonOptions& options) {

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "experiments/finetune_options.h"
+#include "experiments/nearest_name.h"
 #include "experiments/training_run.h"
 
 namespace normtune {
@@ -79,10 +80,6 @@ std::string mask_of_run(const ComparisonOptions& options, const ComparisonInputs
                         const FinetuneOptions& run, const std::string& row) {
   if (has_own_masks(row)) return row_mask(options, row, run.task.task_name, run.seed).sha256;
   return run.method.method == "mask" ? inputs.mask : "";
-}
-
-bool contains(const std::vector<std::string>& names, const std::string& name) {
-  return std::find(names.begin(), names.end(), name) != names.end();
 }
 
 /// An untrained model has no folder that its change could be measured from.

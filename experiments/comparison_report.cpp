@@ -12,10 +12,8 @@ namespace normtune {
 
 namespace {
 
-constexpr const char* none = "–";
-
 std::string score_text(const ScoreCell& cell) {
-  if (!cell.summary.mean) return none;
+  if (!cell.summary.mean) return no_value;
   std::string text = fmt::format("{:.2f}", 100 * *cell.summary.mean);
   if (cell.summary.sd) text += fmt::format(" ± {:.2f}", 100 * *cell.summary.sd);
   return text;
@@ -72,7 +70,7 @@ std::vector<std::string> table_row(const ScoreTable& table, const std::string& r
   cells.push_back(fmt::format("{}", failed));
   const ScoreCell& sized = sized_cell(table, row);
   if (sized.total_parameters == 0) {
-    cells.insert(cells.end(), {none, none});
+    cells.insert(cells.end(), {no_value, no_value});
     return cells;
   }
   const double share =
@@ -254,7 +252,7 @@ TableRows baseline_rows(const ScoreTable& table, std::span<const Baseline> basel
     std::vector<std::string> cells = {name};
     for (const std::string& task : table.tasks) {
       const std::optional<double> score = baseline_score(baselines, name, task, table);
-      cells.push_back(score ? fmt::format("{:.2f}", 100 * *score) : none);
+      cells.push_back(score ? fmt::format("{:.2f}", 100 * *score) : no_value);
     }
     rows.push_back(cells);
   }

@@ -69,4 +69,11 @@ std::vector<CsvRow> read_csv(const DataFile& file) {
   return std::move(collector.rows);
 }
 
+std::string csv_field(const std::string& text) {
+  if (text.find_first_of(",\"\r\n") == std::string::npos) return text;
+  std::string quoted = "\"";
+  for (const char character : text) quoted += character == '"' ? "\"\"" : std::string(1, character);
+  return quoted + "\"";
+}
+
 }  // namespace normtune

@@ -1,9 +1,10 @@
 #include <fmt/format.h>
 
 #include <iterator>
-#include <nlohmann/json.hpp>
 
+#include "experiments/csv_file.h"
 #include "experiments/drift.h"
+#include "experiments/json_values.h"
 #include "nn/atomic_file.h"
 #include "nn/json_file.h"
 #include "tensor/error.h"
@@ -21,18 +22,14 @@ static_assert(std::size(quantile_keys) == std::size(drift_quantiles));
 
 // ---- Writing JSON
 
-ordered_json number(const std::optional<double>& value) {
-  return value ? ordered_json(*value) : ordered_json();
-}
-
 void add_change(ordered_json& row, const Change& change) {
   row["mean_abs"] = change.mean_abs;
-  row["rel_l2"] = number(change.rel_l2);
-  row["cosine"] = number(change.cosine);
+  row["rel_l2"] = or_null<ordered_json>(change.rel_l2);
+  row["cosine"] = or_null<ordered_json>(change.cosine);
   row["max_abs"] = change.max_abs;
   row["changed"] = change.changed;
-  row["of_sign_walk"] = number(change.of_sign_walk);
-  row["of_random_walk"] = number(change.of_random_walk);
+  row["of_sign_walk"] = or_null<ordered_json>(change.of_sign_walk);
+  row["of_random_walk"] = or_null<ordered_json>(change.of_random_walk);
   for (size_t i = 0; i < change.quantiles.size(); ++i) {
     row["quantiles"][quantile_keys[i]] = change.quantiles[i];
   }
@@ -125,13 +122,6 @@ std::string csv_line(const std::vector<std::string>& fields) {
 }
 
 /// Names of tensors hold no comma or quote in any model that we know; one that does is quoted.
-std::string csv_field(const std::string& text) {
-  if (text.find_first_of(",\"\n\r") == std::string::npos) return text;
-  std::string quoted = "\"";
-  for (const char character : text) quoted += character == '"' ? "\"\"" : std::string(1, character);
-  return quoted + "\"";
-}
-
 std::string csv_table(const std::vector<DriftRow>& rows, bool with_tensor) {
   std::vector<std::string> columns = group_columns(with_tensor);
   for (const char* column :

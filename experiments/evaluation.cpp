@@ -4,10 +4,10 @@
 #include <chrono>
 #include <cmath>
 #include <limits>
-#include <nlohmann/json.hpp>
 #include <numeric>
 #include <optional>
 
+#include "experiments/json_values.h"
 #include "tensor/copies_on_host.h"
 #include "tensor/error.h"
 
@@ -28,10 +28,6 @@ double example_loss(const Dataset& dataset, size_t index, std::span<const double
   if (dataset.regression) return (logits[0] - example.target) * (logits[0] - example.target);
   if (example.label < 0) return std::numeric_limits<double>::quiet_NaN();
   return cross_entropy(logits, example.label);
-}
-
-nlohmann::ordered_json number_or_null(double value) {
-  return std::isfinite(value) ? nlohmann::ordered_json(value) : nlohmann::ordered_json();
 }
 
 }  // namespace
@@ -113,13 +109,13 @@ nlohmann::ordered_json evaluation_results(std::span<const EvaluationSplit> split
   int64_t num_examples = 0, num_batches = 0;
   for (size_t i = 0; i < splits.size(); ++i) {
     const int64_t size = splits[i].tokens.size();
-    results["eval_loss" + metric_suffix(splits[i].dataset)] = number_or_null(evaluation.losses[i]);
+    results["eval_loss" + metric_suffix(splits[i].dataset)] = finite_or_null(evaluation.losses[i]);
     results["eval_samples" + metric_suffix(splits[i].dataset)] = size;
     num_examples += size;
     num_batches += (size + batch_size - 1) / batch_size;
   }
   for (const auto& [name, value] : evaluation.metrics.values) {
-    results["eval_" + name] = value ? number_or_null(*value) : nlohmann::ordered_json();
+    results["eval_" + name] = finite_or_null(value);
   }
   results["eval_runtime"] = evaluation.seconds;
   results["eval_samples_per_second"] = static_cast<double>(num_examples) / evaluation.seconds;

@@ -22,14 +22,8 @@ using nlohmann::json;
 
 namespace {
 
-constexpr const char* none = "–";
-
 std::string points(double fraction) {
   return fmt::format("{:+.2f}", 100 * fraction);
-}
-
-std::string p_text(double p) {
-  return p < 0.0001 ? fmt::format("{:.1e}", p) : fmt::format("{:.2g}", p);
 }
 
 bool has_mask_rows(const ComparisonOptions& options) {
@@ -141,13 +135,7 @@ ReportSection setup_section(const ExperimentOptions& options, const ExperimentEv
 // ---- Scores
 
 std::string percent(const std::optional<double>& score) {
-  return score ? fmt::format("{:.2f}", 100 * *score) : none;
-}
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  const size_t half = values.size() / 2;
-  return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
+  return score ? fmt::format("{:.2f}", 100 * *score) : no_value;
 }
 
 /// Every cell with all that describes a few numbers.
@@ -172,7 +160,7 @@ ReportTable distribution_table(const ExperimentEvidence& evidence) {
       most = *std::max_element(scores.begin(), scores.end());
     }
     table.rows.push_back({cell.row, cell.task,
-                          cell.learning_rate ? fmt::format("{}", *cell.learning_rate) : none,
+                          cell.learning_rate ? fmt::format("{}", *cell.learning_rate) : no_value,
                           fmt::format("{}", cell.summary.n), percent(cell.summary.mean),
                           percent(cell.summary.sd), percent(middle), percent(least), percent(most),
                           fmt::format("{}", cell.failed), fmt::format("{}", cell.degenerate)});
@@ -358,11 +346,11 @@ ReportTable rank_table(const ComponentMeasurements& measurements, const std::vec
                                       with_thousands(rank.elements), fmt::format("{:.3e}", rank.mean)};
     for (const std::string& task : tasks) {
       const auto found = rank.mean_by_task.find(task);
-      cells.push_back(found == rank.mean_by_task.end() ? none : fmt::format("{:.2e}", found->second));
+      cells.push_back(found == rank.mean_by_task.end() ? no_value : fmt::format("{:.2e}", found->second));
     }
     for (const std::string& name : others) {
       const auto found = rank.other_means.find(name);
-      cells.push_back(found == rank.other_means.end() ? none : fmt::format("{:.3g}", found->second));
+      cells.push_back(found == rank.other_means.end() ? no_value : fmt::format("{:.3g}", found->second));
     }
     cells.push_back(fmt::format("{} of {}", rank.first_in_runs, measurements.num_runs));
     table.rows.push_back(cells);
@@ -420,7 +408,7 @@ std::string train_seconds(const ExperimentEvidence& evidence, const std::string&
       ++count;
     }
   }
-  return count == 0 ? none : fmt::format("{:.1f}", sum / static_cast<double>(count));
+  return count == 0 ? no_value : fmt::format("{:.1f}", sum / static_cast<double>(count));
 }
 
 ReportSection costs_section(const ExperimentEvidence& evidence) {
@@ -432,9 +420,9 @@ ReportSection costs_section(const ExperimentEvidence& evidence) {
                      [&](const MethodCost& candidate) { return candidate.method == method_of_row(row); });
     const bool known = cost != evidence.costs.end();
     const int64_t trainable = evidence.table.cell(row, evidence.table.tasks.front()).trainable_parameters;
-    table.rows.push_back({row, trainable == 0 ? none : with_thousands(trainable),
-                          known ? fmt::format("{:.1f}", cost->ms_per_step) : none,
-                          known ? bytes_text(cost->peak_rss_bytes) : none, train_seconds(evidence, row)});
+    table.rows.push_back({row, trainable == 0 ? no_value : with_thousands(trainable),
+                          known ? fmt::format("{:.1f}", cost->ms_per_step) : no_value,
+                          known ? bytes_text(cost->peak_rss_bytes) : no_value, train_seconds(evidence, row)});
   }
   if (!evidence.costs.empty()) {
     const MethodCost& first = evidence.costs.front();

@@ -1,8 +1,8 @@
 #include "experiments/finetune_options.h"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 
+#include "experiments/json_values.h"
 #include "experiments/peft_export.h"
 #include "experiments/training_run.h"
 #include "nn/sha256.h"
@@ -30,11 +30,6 @@ void check_paths(const FinetuneOptions& options) {
 
 // ---- Description
 
-template <typename T>
-ordered_json or_null(const std::optional<T>& value) {
-  return value ? ordered_json(*value) : ordered_json();
-}
-
 ordered_json samples_json(int64_t max_samples) {
   return max_samples == all_samples ? ordered_json() : ordered_json(max_samples);
 }
@@ -50,11 +45,11 @@ void add_method(ordered_json& json, const MethodOptions& method) {
   json["train_pooler"] = to_string(method.train_pooler);
   json["fresh_pooler"] = method.fresh_pooler;
   json["mask"] = method.mask.string();
-  json["random_k"] = or_null(method.random_k);
+  json["random_k"] = or_null<ordered_json>(method.random_k);
   json["random_scope"] = method.random_scope;
   json["mask_seed"] = method.mask_seed;
-  json["adapter_size"] = or_null(method.adapter_size);
-  json["adapter_reduction_factor"] = or_null(method.adapter_reduction_factor);
+  json["adapter_size"] = or_null<ordered_json>(method.adapter_size);
+  json["adapter_reduction_factor"] = or_null<ordered_json>(method.adapter_reduction_factor);
   json["adapter_non_linearity"] = method.adapter_non_linearity;
   json["houlsby_layernorm"] = method.houlsby_layernorm;
   json["lora_r"] = method.lora_r;
@@ -64,7 +59,7 @@ void add_method(ordered_json& json, const MethodOptions& method) {
 }
 
 /// Options that do not change a number: where files lie (their content is hashed instead), logging, saving.
-constexpr const char* not_identity[] = {
+constexpr const char* not_finetuning_identity[] = {
     "model_name_or_path", "output_dir", "glue_dir",         "train_file",
     "validation_file",    "mask",       "device",           "logging_steps",
     "save_strategy",      "save_steps", "save_total_limit", "overwrite_output_dir",
@@ -92,7 +87,8 @@ std::vector<fs::path> side_files(const ModelFiles& model) {
 }  // namespace
 
 bool changes_numbers(std::string_view name) {
-  return std::find(std::begin(not_identity), std::end(not_identity), name) == std::end(not_identity);
+  return std::find(std::begin(not_finetuning_identity), std::end(not_finetuning_identity), name) ==
+         std::end(not_finetuning_identity);
 }
 
 json model_hashes(const ModelFiles& model) {
@@ -150,7 +146,7 @@ ordered_json options_json(const FinetuneOptions& options) {
   json["max_seq_length"] = options.max_seq_length;
   add_method(json, options.method);
   add_training_options(json, options);
-  json["classifier_dropout"] = or_null(options.classifier_dropout);
+  json["classifier_dropout"] = or_null<ordered_json>(options.classifier_dropout);
   json["random_init"] = options.random_init;
   json["last_layer_cls_only"] = options.last_layer_cls_only;
   add_evaluation_options(json, options);
@@ -162,7 +158,7 @@ ordered_json options_json(const FinetuneOptions& options) {
 
 json run_identity(const FinetuneOptions& options, const Model& model, const TaskData& data) {
   json identity = options_json(options);
-  for (const char* key : not_identity) identity.erase(key);
+  for (const char* key : not_finetuning_identity) identity.erase(key);
   if (options.eval_strategy != "steps") identity.erase("eval_steps");  // which follows logging_steps
   identity["device_type"] = options.device.type == DeviceType::cpu ? "cpu" : "cuda";
   identity["numbers_version"] = numbers_version;

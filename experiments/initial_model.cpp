@@ -33,19 +33,20 @@ WordCounter count_words(const PretrainOptions& options, const PretrainingCorpus*
   return counter;
 }
 
-struct Vocabulary {
+/// The pieces of a new model's vocabulary, and where they come from.
+struct NewVocabulary {
   std::vector<std::string> tokens;
   std::string description;
 };
 
-Vocabulary make_vocabulary(const PretrainOptions& options, const PretrainingCorpus* corpus) {
+NewVocabulary make_vocabulary(const PretrainOptions& options, const PretrainingCorpus* corpus) {
   const std::vector<std::string> pieces = corpus == nullptr ? std::vector<std::string>() : corpus->pieces();
   if (!pieces.empty()) {
     return {with_special_tokens(pieces), fmt::format("{} pieces that the corpus brings", pieces.size() + 5)};
   }
   const WordCounter counter = count_words(options, corpus);
-  Vocabulary vocabulary{.tokens = train_wordpiece(counter.counts(), {.vocab_size = options.vocab_size}),
-                        .description = ""};
+  NewVocabulary vocabulary{.tokens = train_wordpiece(counter.counts(), {.vocab_size = options.vocab_size}),
+                           .description = ""};
   vocabulary.description = fmt::format("{} pieces learned from {} different words", vocabulary.tokens.size(),
                                        counter.counts().size());
   if (static_cast<int64_t>(vocabulary.tokens.size()) < options.vocab_size) {
@@ -79,7 +80,7 @@ nlohmann::json config_json(const PretrainOptions& options, size_t vocab_size) {
 }  // namespace
 
 std::string write_initial_model(const fs::path& folder, const PretrainOptions& options) {
-  const Vocabulary vocabulary =
+  const NewVocabulary vocabulary =
       make_vocabulary(options, options.corpora ? options.corpora->train.get() : nullptr);
   AtomicFolder whole(folder);
   write_wordpiece_files(whole.temporary(), vocabulary.tokens, options.do_lower_case, num_positions(options));

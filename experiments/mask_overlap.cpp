@@ -3,8 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 
+#include "experiments/json_values.h"
 #include "experiments/text_table.h"
 #include "nn/atomic_file.h"
 
@@ -26,10 +26,6 @@ ordered_json groups_json(const std::vector<ComponentGroup>& groups) {
   ordered_json list = ordered_json::array();
   for (const ComponentGroup& group : groups) list.push_back(group_json(group));
   return list;
-}
-
-ordered_json number_or_null(const std::optional<double>& value) {
-  return value ? ordered_json(*value) : ordered_json();
 }
 
 std::string or_blank(const std::optional<double>& value, int digits) {
@@ -76,8 +72,8 @@ ordered_json to_json(const MaskOverlap& overlap) {
                      {"b", overlap.masks[pair.b].name},
                      {"shared", pair.shared},
                      {"jaccard", pair.jaccard},
-                     {"shared_by_chance", number_or_null(pair.shared_by_chance)},
-                     {"jaccard_by_chance", number_or_null(pair.jaccard_by_chance)}});
+                     {"shared_by_chance", or_null<ordered_json>(pair.shared_by_chance)},
+                     {"jaccard_by_chance", or_null<ordered_json>(pair.jaccard_by_chance)}});
   }
   return {{"masks", masks}, {"pairs", pairs}};
 }

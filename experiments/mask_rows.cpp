@@ -69,7 +69,7 @@ json record_json(const MaskRecord& record) {
           {"by_tensor", record.by_tensor}};
 }
 
-std::map<std::string, MaskRecord> read_records(const fs::path& file) {
+std::map<std::string, MaskRecord> read_mask_records(const fs::path& file) {
   std::map<std::string, MaskRecord> records;
   if (!fs::exists(file)) return records;
   const json document = read_json_file(file, ErrorKind::data);
@@ -116,7 +116,7 @@ MaskRows::MaskRows(const ComparisonOptions& options, const ComparisonInputs& inp
                    const ProgressOutput& progress)
     : options_(options), inputs_(inputs), progress_(progress), folder_(options.output_dir / "masks") {
   collect_wanted(options);
-  records_ = read_records(folder_ / "masks.json");
+  records_ = read_mask_records(folder_ / "masks.json");
 }
 
 void MaskRows::collect_wanted(const ComparisonOptions& options) {
@@ -265,7 +265,7 @@ bool MaskRows::make(const Wanted& wanted) {
   for (const MaskedTensor& tensor : mask.tensors) {
     record.by_tensor[tensor.name] = static_cast<int64_t>(tensor.indices.size());
   }
-  records_ = read_records(folder_ / "masks.json");  // others may have added to it
+  records_ = read_mask_records(folder_ / "masks.json");  // others may have added to it
   records_[wanted.name] = record;
   write_records();
   return true;

@@ -7,6 +7,8 @@
 #include <span>
 #include <utility>
 
+#include "experiments/csv_file.h"
+
 namespace normtune {
 
 namespace {
@@ -33,10 +35,6 @@ MethodComparison compare_cells(const ScoreCell& a, const ScoreCell& b) {
                        : *comparison.difference > 0 ? Verdict::above
                                                     : Verdict::below;
   return comparison;
-}
-
-std::string text_or_empty(const std::optional<double>& value) {
-  return value ? fmt::format("{}", *value) : "";
 }
 
 struct Counts {

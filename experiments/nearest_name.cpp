@@ -33,6 +33,10 @@ int64_t edit_distance(std::string_view a, std::string_view b) {
   return distance.back();
 }
 
+bool contains(const std::vector<std::string>& names, const std::string& name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
 std::string nearest_name(std::string_view name, const std::vector<std::string>& names) {
   check(!names.empty(), "nearest_name: expected at least one name");
   const std::string plain = plain_name(name);

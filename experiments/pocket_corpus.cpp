@@ -129,7 +129,7 @@ CorpusExample emphatic_evaluation(PocketRandom& random, bool wrong) {
 CorpusExample evaluation(PocketRandom& random, bool wrong) {
   if (random.chance(50)) return emphatic_evaluation(random, wrong);
   const bool positive = random.chance(50);
-  const Evaluation first = draw_evaluation(random, all, positive, 0);
+  const pocket::Evaluation first = draw_evaluation(random, all, positive, 0);
   return {evaluation_sentence(first), draw_opinion(random, positive != wrong, first.thing.plural), wrong};
 }
 

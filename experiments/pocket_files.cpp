@@ -2,22 +2,15 @@
 
 #include <fmt/format.h>
 
-#include <system_error>
-
 #include "experiments/pocket_corpus.h"
 #include "nn/atomic_file.h"
+#include "nn/tensor_file.h"
 #include "tensor/error.h"
 
 namespace normtune {
 namespace {
 
 namespace fs = std::filesystem;
-
-void make_folder(const fs::path& folder) {
-  std::error_code error;
-  fs::create_directories(folder, error);
-  if (error) fail(ErrorKind::write, "{}: cannot make the folder: {}", folder.string(), error.message());
-}
 
 std::string label_text(const Task& task, const Example& example) {
   if (task.regression) return fmt::format("{:.3f}", example.target);

@@ -108,7 +108,7 @@ void add_model_options(ordered_json& json, const PretrainOptions& options) {
 }
 
 /// Options that change no number: paths (the content of files is hashed instead), logging, saving.
-constexpr const char* not_identity[] = {
+constexpr const char* not_pretraining_identity[] = {
     "model_name_or_path", "output_dir",    "train_files", "validation_files", "device",
     "logging_steps",      "save_strategy", "save_steps",  "save_total_limit", "overwrite_output_dir"};
 
@@ -253,7 +253,7 @@ void PretrainRun::prepare_optimizer() {
 
 json PretrainRun::make_identity() const {
   json identity = options_json(options_);
-  for (const char* key : not_identity) identity.erase(key);
+  for (const char* key : not_pretraining_identity) identity.erase(key);
   identity["numbers_version"] = numbers_version;
   identity["device_type"] = options_.device.type == DeviceType::cpu ? "cpu" : "cuda";
   identity["model_sha256"] = model_hashes(*model_);

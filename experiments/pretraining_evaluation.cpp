@@ -2,10 +2,9 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
-#include <nlohmann/json.hpp>
 
 #include "autograd/cross_entropy_loss.h"
+#include "experiments/json_values.h"
 #include "experiments/pretraining_objective.h"
 #include "nn/atomic_file.h"
 #include "tensor/error.h"
@@ -38,10 +37,6 @@ void Score::add(const Variable& logits, const Tensor& labels) {
       ++num_rows;
     }
   });
-}
-
-nlohmann::ordered_json number_or_null(std::optional<double> value) {
-  return value && std::isfinite(*value) ? nlohmann::ordered_json(*value) : nlohmann::ordered_json();
 }
 
 }  // namespace
@@ -113,12 +108,12 @@ std::optional<PretrainingEvaluation> evaluate_pretraining(const Bert& model, con
 }
 
 nlohmann::ordered_json pretraining_results(const PretrainingEvaluation& evaluation) {
-  nlohmann::ordered_json results = {{"eval_loss", number_or_null(evaluation.loss())},
-                                    {"eval_mlm_loss", number_or_null(evaluation.mlm_loss)},
-                                    {"eval_mlm_accuracy", number_or_null(evaluation.mlm_accuracy)}};
+  nlohmann::ordered_json results = {{"eval_loss", finite_or_null(evaluation.loss())},
+                                    {"eval_mlm_loss", finite_or_null(evaluation.mlm_loss)},
+                                    {"eval_mlm_accuracy", finite_or_null(evaluation.mlm_accuracy)}};
   if (evaluation.nsp_loss) {
-    results["eval_nsp_loss"] = number_or_null(evaluation.nsp_loss);
-    results["eval_nsp_accuracy"] = number_or_null(evaluation.nsp_accuracy);
+    results["eval_nsp_loss"] = finite_or_null(evaluation.nsp_loss);
+    results["eval_nsp_accuracy"] = finite_or_null(evaluation.nsp_accuracy);
   }
   results["eval_samples"] = evaluation.num_examples;
   results["eval_runtime"] = evaluation.seconds;

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "experiments/csv_file.h"
 #include "nn/mapped_file.h"
 #include "tensor/error.h"
 
@@ -189,14 +190,6 @@ std::string markdown_section(const ReportSection& section) {
     for (const std::string& note : table.notes) text += "- " + note + "\n";
   }
   return text;
-}
-
-std::string csv_field(const std::string& field) {
-  if (field.find_first_of(",\"\r\n") == std::string::npos) return field;
-  std::string quoted = "\"";
-  for (const char character : field)
-    quoted += character == '"' ? std::string("\"\"") : std::string(1, character);
-  return quoted + "\"";
 }
 
 }  // namespace

@@ -66,17 +66,9 @@ std::optional<ComparisonInputs> try_read(ComparisonOptions options, const std::s
   }
 }
 
-bool has_weights(const fs::path& folder) {
-  const fs::path base = base_model_folder(folder);
-  for (const char* name : {"model.safetensors", "model.safetensors.index.json", "pytorch_model.bin",
-                           "pytorch_model.bin.index.json"}) {
-    if (fs::exists(base / name)) return true;
-  }
-  return false;
-}
-
 KnownInputs read_known_inputs(const ComparisonOptions& options) {
-  KnownInputs known{.has_model = has_weights(options.finetune.model_name_or_path)};
+  const fs::path base = base_model_folder(options.finetune.model_name_or_path);
+  KnownInputs known{.has_model = !find_weights(base).empty()};
   known.inputs.model = nlohmann::json::object();
   // Rows that need no weights do not ask for them.
   const std::vector<std::string> rows =

@@ -16,6 +16,7 @@
 #include "experiments/atomic_folder.h"
 #include "experiments/checkpoint_folder.h"
 #include "experiments/training_options.h"
+#include "nn/tensor_file.h"
 #include "tensor/error.h"
 
 namespace normtune {
@@ -23,8 +24,6 @@ namespace normtune {
 namespace fs = std::filesystem;
 
 namespace {
-
-constexpr const char* lock_name = ".lock";
 
 /// Everything that a run writes beside its checkpoints and event files.
 constexpr std::array<std::string_view, 17> run_file_names = {"config.json",
@@ -65,13 +64,12 @@ void remove_entries(const fs::path& folder, const std::function<bool(std::string
   }
 }
 
-void make_folder(const fs::path& path) {
+void make_output_folder(const fs::path& path) {
   std::error_code error;
   if (fs::exists(path, error) && !fs::is_directory(path, error)) {
     fail(ErrorKind::write, "output folder {}: is a file; choose another --output_dir", path.string());
   }
-  fs::create_directories(path, error);
-  if (error) fail(ErrorKind::write, "output folder {}: cannot make it: {}", path.string(), error.message());
+  make_folder(path);
 }
 
 /// What the process that holds the lock wrote about itself.
@@ -91,8 +89,8 @@ void write_lock_owner(int descriptor) {
 }  // namespace
 
 FolderLock::FolderLock(const fs::path& folder) : folder_(folder), made_(!fs::exists(folder)) {
-  make_folder(folder);
-  const fs::path file = folder / lock_name;
+  make_output_folder(folder);
+  const fs::path file = folder / file_name;
   descriptor_ = ::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
   if (descriptor_ < 0) fail(ErrorKind::write, "{}: cannot write: {}", file.string(), std::strerror(errno));
   if (::flock(descriptor_, LOCK_EX | LOCK_NB) == 0) {
@@ -123,7 +121,7 @@ bool is_empty_run_folder(const fs::path& folder) {
   return std::all_of(fs::directory_iterator(folder), fs::directory_iterator(),
                      [](const fs::directory_entry& entry) {
                        const fs::path name = entry.path().filename();
-                       return name == lock_name || name == initial_model_name;
+                       return name == FolderLock::file_name || name == initial_model_name;
                      });
 }
 

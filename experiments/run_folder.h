@@ -6,10 +6,12 @@
 
 namespace normtune {
 
-/// Locks a folder (by flock on its hidden file `.lock`, which stays) until this object goes or the process
+/// Locks a folder (by flock on its hidden file, which stays) until this object goes or the process
 /// ends, however it ends. A folder that it made and that nothing was written into goes with it.
 class FolderLock {
  public:
+  static constexpr const char* file_name = ".lock";
+
   /// Makes the folder if need be. Throws Error(write) if it cannot be made or written, is not a folder, or is
   /// locked by a running process.
   explicit FolderLock(const std::filesystem::path& folder);

@@ -10,6 +10,8 @@
 #include <cstring>
 #include <thread>
 
+#include "experiments/run_folder.h"
+#include "nn/tensor_file.h"
 #include "tensor/error.h"
 
 namespace normtune {
@@ -18,8 +20,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr const char* lock_name = ".compare.lock";
-constexpr const char* finetune_lock_name = ".lock";  // of FolderLock
+constexpr const char* run_lock_name = ".compare.lock";
 
 int open_lock(const fs::path& file, int flags) {
   return ::open(file.c_str(), O_RDWR | O_CLOEXEC | flags, 0666);
@@ -49,10 +50,8 @@ bool is_held(const fs::path& file) {
 }  // namespace
 
 std::unique_ptr<RunLock> RunLock::try_lock(const fs::path& run_folder) {
-  std::error_code error;
-  fs::create_directories(run_folder, error);
-  if (error) fail(ErrorKind::write, "{}: cannot make the folder: {}", run_folder.string(), error.message());
-  const fs::path file = run_folder / lock_name;
+  make_folder(run_folder);
+  const fs::path file = run_folder / run_lock_name;
   while (true) {
     const int descriptor = open_lock(file, O_CREAT);
     if (descriptor < 0) fail_to_lock(file);
@@ -65,7 +64,7 @@ std::unique_ptr<RunLock> RunLock::try_lock(const fs::path& run_folder) {
     }
     if (has_name(descriptor, file)) {
       std::unique_ptr<RunLock> lock(new RunLock(file, descriptor));
-      return is_held(run_folder / finetune_lock_name) ? nullptr : std::move(lock);
+      return is_held(run_folder / FolderLock::file_name) ? nullptr : std::move(lock);
     }
     ::close(descriptor);
   }
@@ -78,7 +77,7 @@ std::unique_ptr<RunLock> RunLock::wait_for(const fs::path& folder) {
 }
 
 bool RunLock::is_locked(const fs::path& run_folder) {
-  return is_held(run_folder / lock_name) || is_held(run_folder / finetune_lock_name);
+  return is_held(run_folder / run_lock_name) || is_held(run_folder / FolderLock::file_name);
 }
 
 RunLock::~RunLock() {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "experiments/csv_file.h"
 #include "experiments/run_store.h"
 #include "tensor/error.h"
 
@@ -84,11 +85,6 @@ ScoreCell average_cell(std::span<const ScoreCell> cells) {
   average.total_parameters = cells.front().total_parameters;
   average.summary = summarize(average.scores);
   return average;
-}
-
-template <typename T>
-std::string text_or_empty(const std::optional<T>& value) {
-  return value ? fmt::format("{}", *value) : "";
 }
 
 std::string count_or_empty(int64_t count) {

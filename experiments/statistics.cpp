@@ -1,5 +1,7 @@
 #include "experiments/statistics.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <boost/math/distributions/binomial.hpp>
 #include <boost/math/distributions/chi_squared.hpp>
@@ -96,6 +98,12 @@ std::vector<RankedValue> sorted_values(const std::vector<std::vector<double>>& g
 
 }  // namespace
 
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  const size_t middle = values.size() / 2;
+  return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
+}
+
 double stratified_mean(const PairedDifferences& differences) {
   const std::vector<double> terms = contributions(differences);
   return std::accumulate(terms.begin(), terms.end(), 0.0);
@@ -136,6 +144,10 @@ std::vector<double> holm_correction(std::span<const double> p_values) {
     corrected[order[i]] = std::min(1.0, largest);
   }
   return corrected;
+}
+
+std::string p_text(double p) {
+  return p < 0.0001 ? fmt::format("{:.1e}", p) : fmt::format("{:.2g}", p);
 }
 
 Interval bootstrap_interval(const PairedDifferences& differences, double coverage, int64_t num_draws,

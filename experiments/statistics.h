@@ -16,6 +16,9 @@ using PairedDifferences = std::vector<std::vector<double>>;
 /// std::invalid_argument if there is no difference at all.
 double stratified_mean(const PairedDifferences& differences);
 
+/// The middle one of the sorted values; of an even number, the mean of the two in the middle.
+double median(std::vector<double> values);
+
 /// How a permutation test came to its p.
 struct PermutationTest {
   double p = 1;
@@ -43,6 +46,9 @@ double smallest_sign_flip_p(int64_t num_pairs);
 /// p values corrected for their number (Holm 1979): sorted ascending, the i-th (from 0) of m is multiplied by
 /// m - i, none falls below its predecessor, and none exceeds 1. In the order of the input.
 std::vector<double> holm_correction(std::span<const double> p_values);
+
+/// A p value for people: "0.031", "2.4e-05".
+std::string p_text(double p);
 
 /// An interval of numbers.
 struct Interval {

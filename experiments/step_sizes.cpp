@@ -44,7 +44,7 @@ void read_log(const fs::path& file, Records& records) {
   }
 }
 
-std::optional<Records> read_records(const fs::path& folder) {
+std::optional<Records> read_run_records(const fs::path& folder) {
   if (!fs::exists(folder / "trainer_state.json")) return std::nullopt;
   Records records{.state = read_json_file(folder / "trainer_state.json", ErrorKind::model),
                   .config = json::object()};
@@ -129,7 +129,7 @@ double StepSizes::random_walk() const {
 }
 
 std::optional<StepSizes> read_step_sizes(const fs::path& folder) {
-  const std::optional<Records> records = read_records(folder);
+  const std::optional<Records> records = read_run_records(folder);
   if (!records) return std::nullopt;
   try {
     StepSizes sizes{.optimizer = records->config.value("optim", ""),

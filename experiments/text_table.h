@@ -9,6 +9,9 @@ namespace normtune {
 
 using TableRows = std::vector<std::vector<std::string>>;
 
+/// A cell without a value.
+inline constexpr const char* no_value = "–";
+
 /// Columns of text: the first is aligned to the left, all others (numbers) to the right. The first row is the
 /// heading. Widths count code points (of one column each), so that `±` does not move what follows.
 std::string format_table(const TableRows& rows);

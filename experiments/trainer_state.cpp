@@ -1,5 +1,6 @@
 #include "experiments/trainer_state.h"
 
+#include "experiments/json_values.h"
 #include "nn/json_file.h"
 #include "tensor/error.h"
 
@@ -8,11 +9,6 @@ namespace normtune {
 using nlohmann::json;
 
 namespace {
-
-template <typename T>
-json or_null(const std::optional<T>& value) {
-  return value ? json(*value) : json();
-}
 
 /// Reads state keys of a known type, with the file and key in each message.
 class StateReader {
@@ -67,8 +63,8 @@ void write_trainer_state(const TrainerState& state, const std::filesystem::path&
                          {"max_steps", state.max_steps},
                          {"num_train_epochs", state.num_train_epochs},
                          {"total_flos", state.total_flos},
-                         {"best_metric", or_null(state.best_metric)},
-                         {"best_model_checkpoint", or_null(state.best_model_checkpoint)},
+                         {"best_metric", or_null<json>(state.best_metric)},
+                         {"best_model_checkpoint", or_null<json>(state.best_model_checkpoint)},
                          {"log_history", state.log_history},
                          {"is_local_process_zero", true},
                          {"is_world_process_zero", true},

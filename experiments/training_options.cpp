@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <nlohmann/json.hpp>
 #include <vector>
 
+#include "experiments/json_values.h"
 #include "experiments/nearest_name.h"
 #include "nn/lr_schedule.h"
 #include "nn/optimizer.h"
@@ -77,11 +77,6 @@ void check_evaluation_options(const TrainingOptions& options) {
     fail(ErrorKind::usage, "--early_stopping_patience: expected --eval_strategy epoch or steps, found no");
 }
 
-template <typename T>
-ordered_json or_null(const std::optional<T>& value) {
-  return value ? ordered_json(*value) : ordered_json();
-}
-
 }  // namespace
 
 bool lies_in(const fs::path& path, const fs::path& folder) {
@@ -123,8 +118,8 @@ void add_training_options(ordered_json& json, const TrainingOptions& options) {
   json["lr_scheduler_type"] = options.lr_scheduler_type;
   json["warmup_ratio"] = options.warmup_ratio;
   json["warmup_steps"] = options.warmup_steps;
-  json["hidden_dropout_prob"] = or_null(options.hidden_dropout_prob);
-  json["attention_probs_dropout_prob"] = or_null(options.attention_probs_dropout_prob);
+  json["hidden_dropout_prob"] = or_null<ordered_json>(options.hidden_dropout_prob);
+  json["attention_probs_dropout_prob"] = or_null<ordered_json>(options.attention_probs_dropout_prob);
   json["seed"] = options.seed;
   json["data_seed"] = options.data_seed.value_or(options.seed);
   json["init_seed"] = options.init_seed.value_or(options.seed);
@@ -140,7 +135,7 @@ void add_evaluation_options(ordered_json& json, const TrainingOptions& options) 
   json["save_total_limit"] = options.save_total_limit;
   json["logging_steps"] = options.logging_steps;
   json["load_best_model_at_end"] = options.load_best_model_at_end;
-  json["early_stopping_patience"] = or_null(options.early_stopping_patience);
+  json["early_stopping_patience"] = or_null<ordered_json>(options.early_stopping_patience);
   json["overwrite_output_dir"] = options.overwrite_output_dir;
 }
 

@@ -10,6 +10,7 @@
 #include "experiments/method.h"
 #include "experiments/process_memory.h"
 #include "experiments/run_folder.h"
+#include "experiments/statistics.h"
 #include "experiments/submission.h"
 #include "nn/json_file.h"
 #include "nn/sha256.h"
@@ -38,12 +39,6 @@ std::string compiler_name() {
 #else
   return fmt::format("g++ {}", __VERSION__);
 #endif
-}
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  const size_t middle = values.size() / 2;
-  return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
 }
 
 /// The median over the steps but the first, which pays for page faults and for what is made once.

@@ -45,7 +45,7 @@ void refuse_unless(const JsonFields& fields, const char* key, bool expected, boo
 }
 
 /// Settings outside the two forms that AdapterHubDelta describes; the last value is the library's default.
-void refuse_variants(const JsonFields& fields) {
+void refuse_adapterhub_variants(const JsonFields& fields) {
   if (fields.has("architecture")) {
     fields.refuse("architecture", "expected a bottleneck adapter, found {}",
                   printable(fields.value("architecture").dump()));
@@ -66,7 +66,7 @@ void refuse_variants(const JsonFields& fields) {
 }
 
 void read_settings(const JsonFields& fields, AdapterHubDelta& delta) {
-  refuse_variants(fields);
+  refuse_adapterhub_variants(fields);
   delta.mh_adapter = fields.flag("mh_adapter");
   delta.output_adapter = fields.flag("output_adapter");
   if (!delta.mh_adapter && !delta.output_adapter) {
@@ -153,7 +153,7 @@ void check_head_tensors(const AdapterHubDelta& delta, const std::string& where) 
 }
 
 /// The names of label2id in the order of their ids, which must be 0, 1, ...
-std::vector<std::string> read_labels(const JsonFields& fields) {
+std::vector<std::string> read_label2id(const JsonFields& fields) {
   if (!fields.has("label2id")) return {};
   const json& ids = fields.value("label2id");
   if (!ids.is_object()) fields.refuse("label2id", "expected an object, found {}", ids.type_name());
@@ -187,7 +187,7 @@ void read_head(const std::filesystem::path& folder, AdapterHubDelta& delta) {
     const json document = read_json_file(*config_path, ErrorKind::model);
     const JsonFields fields(document, config_path->string(), ErrorKind::model);
     if (fields.has("config")) fields.refuse("config", "flexible heads are not supported, expected null");
-    delta.labels = read_labels(fields);
+    delta.labels = read_label2id(fields);
   }
   delta.head = read_tensor_file(*tensor_path);
   sort_by_name(delta.head);

@@ -72,7 +72,7 @@ void read_hyperparameters(const JsonFields& fields, const json& document, BertCo
 }
 
 /// id2label maps "0", "1", ... to names; num_labels, if it is there too, must agree.
-std::vector<std::string> read_labels(const JsonFields& fields) {
+std::vector<std::string> read_id2label(const JsonFields& fields) {
   std::vector<std::string> labels;
   if (fields.has("id2label")) {
     const JsonFields names = fields.members("id2label");
@@ -196,7 +196,7 @@ BertConfig read_bert_config(const std::filesystem::path& path) {
   BertConfig config;
   read_sizes(fields, config);
   read_hyperparameters(fields, document, config);
-  config.id2label = read_labels(fields);
+  config.id2label = read_id2label(fields);
   config.problem_type = read_problem_type(fields, config);
   config.torch_dtype = fields.text_or(fields.has("dtype") ? "dtype" : "torch_dtype", "");
   config.raw_json = document.dump();

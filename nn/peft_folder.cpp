@@ -112,7 +112,7 @@ std::vector<std::string> read_modules_to_save(const JsonFields& fields) {
 }
 
 /// Refuses settings that change what the tensors mean. Each is inactive if null, false or empty.
-void refuse_variants(const JsonFields& fields) {
+void refuse_peft_variants(const JsonFields& fields) {
   for (const char* key :
        {"use_dora", "rank_pattern", "alpha_pattern", "layers_to_transform", "exclude_modules",
         "layer_replication", "megatron_config", "trainable_token_indices", "loftq_config", "use_qalora",
@@ -245,7 +245,7 @@ double LoraDelta::scaling() const {
 LoraDelta read_lora_folder(const std::filesystem::path& folder) {
   PeftFile file = open_folder(folder, AdapterFolder::peft_lora, "LORA");
   const JsonFields fields(file.document, file.config_path.string(), ErrorKind::model);
-  refuse_variants(fields);
+  refuse_peft_variants(fields);
   refuse_changed_base(fields);
 
   LoraDelta delta;
@@ -275,7 +275,7 @@ LoraDelta read_lora_folder(const std::filesystem::path& folder) {
 LnTuningDelta read_ln_tuning_folder(const std::filesystem::path& folder) {
   PeftFile file = open_folder(folder, AdapterFolder::peft_ln_tuning, "LN_TUNING");
   const JsonFields fields(file.document, file.config_path.string(), ErrorKind::model);
-  refuse_variants(fields);
+  refuse_peft_variants(fields);
 
   LnTuningDelta delta;
   delta.targets = read_targets(fields);

@@ -20,7 +20,7 @@ namespace {
 /// How many elements all tensors together may have. A byte holds at most one, but names may share a storage.
 constexpr int64_t max_elements_per_byte = 4;
 
-std::string in_file(const std::filesystem::path& path) {
+std::string in_pytorch_file(const std::filesystem::path& path) {
   return "PyTorch file " + path.string();
 }
 
@@ -172,7 +172,7 @@ class ZipRecords {
       zip_error_init_with_code(&error, code);
       const std::string reason = zip_error_strerror(&error);
       zip_error_fini(&error);
-      fail(ErrorKind::model, "{}: the zip container cannot be read: {}", in_file(path), reason);
+      fail(ErrorKind::model, "{}: the zip container cannot be read: {}", in_pytorch_file(path), reason);
     }
     index_records();
   }
@@ -183,13 +183,13 @@ class ZipRecords {
   std::string read(const std::string& name) {
     const auto found = records_.find(name);
     if (found == records_.end())
-      fail(ErrorKind::model, "{}: record {} is missing", in_file(path_), printable(name));
+      fail(ErrorKind::model, "{}: record {} is missing", in_pytorch_file(path_), printable(name));
     zip_stat_t status;
     zip_stat_init(&status);
     if (zip_stat_index(archive_.get(), found->second, 0, &status) != 0) damaged(name);
     if (status.comp_method != ZIP_CM_STORE || status.encryption_method != ZIP_EM_NONE) {
       fail(ErrorKind::model, "{}: record {} is compressed or encrypted, expected a stored one",
-           in_file(path_), printable(name));
+           in_pytorch_file(path_), printable(name));
     }
     if (status.size > unread_bytes_ || status.size != status.comp_size) damaged(name);
     unread_bytes_ -= status.size;
@@ -214,21 +214,22 @@ class ZipRecords {
       const std::string_view name = raw ? raw : "";
       const size_t slash = name.find('/');
       if (slash == std::string_view::npos) {
-        fail(ErrorKind::model, "{}: record {} lies outside the top folder", in_file(path_), printable(name));
+        fail(ErrorKind::model, "{}: record {} lies outside the top folder", in_pytorch_file(path_),
+             printable(name));
       }
       if (top.empty()) top = name.substr(0, slash + 1);
       if (!name.starts_with(top)) {
         fail(ErrorKind::model, "{}: expected one top folder in the zip container, found {} and {}",
-             in_file(path_), printable(top), printable(name.substr(0, slash + 1)));
+             in_pytorch_file(path_), printable(top), printable(name.substr(0, slash + 1)));
       }
       if (!records_.emplace(name.substr(slash + 1), i).second) {
-        fail(ErrorKind::model, "{}: record {} comes twice", in_file(path_), printable(name));
+        fail(ErrorKind::model, "{}: record {} comes twice", in_pytorch_file(path_), printable(name));
       }
     }
   }
 
   [[noreturn]] void damaged(const std::string& name) const {
-    fail(ErrorKind::model, "{}: record {} is damaged or truncated", in_file(path_), printable(name));
+    fail(ErrorKind::model, "{}: record {} is damaged or truncated", in_pytorch_file(path_), printable(name));
   }
 
   std::filesystem::path path_;
@@ -238,7 +239,7 @@ class ZipRecords {
 };
 
 std::vector<NamedTensor> read_zip(const std::filesystem::path& path, size_t file_bytes) {
-  const std::string where = in_file(path);
+  const std::string where = in_pytorch_file(path);
   ZipRecords records(path, file_bytes);
   if (records.contains("byteorder") && records.read("byteorder") != "little") {
     fail(ErrorKind::model, "{}: byteorder is not little; save it again on a little-endian machine", where);
@@ -313,7 +314,7 @@ void check_system(const PickleObject& system, const std::string& where) {
 }
 
 std::vector<NamedTensor> read_legacy(const std::filesystem::path& path, const MappedFile& file) {
-  const std::string where = in_file(path);
+  const std::string where = in_pytorch_file(path);
   PickleReader reader(file.text().substr(legacy_magic.size()), where);
   const auto* protocol = reader.read().as<int64_t>();
   if (!protocol || *protocol != 1001)
@@ -343,7 +344,7 @@ std::vector<NamedTensor> read_pytorch_bin(const std::filesystem::path& path) {
   fail(ErrorKind::model,
        "{}: neither of torch.save's containers (zip, legacy); is it truncated or an old tar? convert it to "
        "safetensors",
-       in_file(path));
+       in_pytorch_file(path));
 }
 
 }  // namespace normtune

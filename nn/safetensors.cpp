@@ -27,28 +27,30 @@ constexpr std::string_view metadata_key = "__metadata__";
 /// Size in bytes of the length field in front of the header.
 constexpr size_t length_bytes = 8;
 
-std::string in_file(const std::filesystem::path& path) {
+std::string in_safetensors_file(const std::filesystem::path& path) {
   return "safetensors file " + path.string();
 }
 
 /// The header's text, after the checks that need no JSON.
 std::string_view header_text(const std::filesystem::path& path, std::string_view file) {
   if (file.size() < length_bytes) {
-    fail(ErrorKind::model, "{}: truncated: {} bytes, expected at least 8", in_file(path), file.size());
+    fail(ErrorKind::model, "{}: truncated: {} bytes, expected at least 8", in_safetensors_file(path),
+         file.size());
   }
   uint64_t length = 0;
   std::memcpy(&length, file.data(), length_bytes);
   if (length > max_header_bytes) {
     fail(ErrorKind::model, "{}: header of {} bytes, expected at most {}: not a safetensors file?",
-         in_file(path), length, max_header_bytes);
+         in_safetensors_file(path), length, max_header_bytes);
   }
   if (length > file.size() - length_bytes) {
-    fail(ErrorKind::model, "{}: truncated: the header needs {} bytes, the file has {}", in_file(path),
-         length_bytes + length, file.size());
+    fail(ErrorKind::model, "{}: truncated: the header needs {} bytes, the file has {}",
+         in_safetensors_file(path), length_bytes + length, file.size());
   }
   const std::string_view header = file.substr(length_bytes, length);
   if (!header.starts_with('{')) {
-    fail(ErrorKind::model, "{}: the header does not begin with '{{': not a safetensors file?", in_file(path));
+    fail(ErrorKind::model, "{}: the header does not begin with '{{': not a safetensors file?",
+         in_safetensors_file(path));
   }
   return header;
 }
@@ -135,12 +137,12 @@ SafetensorsFile::SafetensorsFile(const std::filesystem::path& path)
 }
 
 void SafetensorsFile::read_header(std::string_view header) {
-  const json document = parse_json(header, in_file(path_) + ": header", ErrorKind::model);
+  const json document = parse_json(header, in_safetensors_file(path_) + ": header", ErrorKind::model);
   for (const auto& [name, value] : document.items()) {
     if (name == metadata_key) {
-      metadata_ = metadata_from(value, in_file(path_));
+      metadata_ = metadata_from(value, in_safetensors_file(path_));
     } else {
-      entries_.emplace(name, entry_from(value, in_file(path_) + ": tensor " + printable(name)));
+      entries_.emplace(name, entry_from(value, in_safetensors_file(path_) + ": tensor " + printable(name)));
     }
   }
 }
@@ -154,15 +156,15 @@ void SafetensorsFile::check_layout(int64_t data_bytes) const {
   for (const auto& [span, name] : spans) {
     if (span.first != expected) {
       fail(ErrorKind::model, "{}: tensor {}: expected its bytes to begin at {}, found {} ({})",
-           in_file(path_), printable(name), expected, span.first,
+           in_safetensors_file(path_), printable(name), expected, span.first,
            span.first > expected ? "a hole before it" : "an overlap");
     }
     expected = span.second;
   }
   if (expected != data_bytes) {
     fail(ErrorKind::model, "{}: {}: the tensors take {} bytes behind the header, the file has {}",
-         in_file(path_), expected > data_bytes ? "truncated" : "surplus bytes at the end", expected,
-         data_bytes);
+         in_safetensors_file(path_), expected > data_bytes ? "truncated" : "surplus bytes at the end",
+         expected, data_bytes);
   }
 }
 
@@ -175,7 +177,7 @@ std::vector<std::string> SafetensorsFile::names() const {
 const SafetensorsFile::Entry& SafetensorsFile::entry(std::string_view name) const {
   const auto found = entries_.find(name);
   if (found == entries_.end()) {
-    fail(ErrorKind::model, "{}: there is no tensor {}", in_file(path_), printable(name));
+    fail(ErrorKind::model, "{}: there is no tensor {}", in_safetensors_file(path_), printable(name));
   }
   return found->second;
 }
@@ -184,7 +186,7 @@ Tensor SafetensorsFile::read(std::string_view name) const {
   const Entry& entry = this->entry(name);
   if (!dtype_for(entry.type)) {
     fail(ErrorKind::model, "{}: tensor {}: dtype {} cannot be read; convert the tensor to F32 or I64",
-         in_file(path_), printable(name), to_string(entry.type));
+         in_safetensors_file(path_), printable(name), to_string(entry.type));
   }
   const auto bytes = file_.bytes().subspan(data_offset_ + static_cast<size_t>(entry.begin),
                                            static_cast<size_t>(entry.end - entry.begin));

@@ -38,7 +38,7 @@ std::filesystem::path require_one_of(const std::filesystem::path& folder,
 void make_folder(const std::filesystem::path& folder) {
   std::error_code error;
   std::filesystem::create_directories(folder, error);
-  if (error) fail(ErrorKind::write, "cannot make the folder {}: {}", folder.string(), error.message());
+  if (error) fail(ErrorKind::write, "{}: cannot make the folder: {}", folder.string(), error.message());
 }
 
 void sort_by_name(std::vector<NamedTensor>& tensors) {

@@ -9,6 +9,7 @@
 #include "tools/common_options.h"
 #include "tools/evaluation_input.h"
 #include "tools/model_options.h"
+#include "tools/results.h"
 #include "tools/task_options.h"
 
 namespace normtune {
@@ -88,12 +89,6 @@ std::string describe(const FisherSource& source) {
                      with_thousands(source.samples), source.split, source.task);
 }
 
-void draw(const Console& console, const fs::path& folder) {
-  const DrawnFigures figures = draw_figures("plot_fisher.py", {(folder / "fisher.json").string()});
-  for (const fs::path& file : figures.files) console.result(file.string());
-  if (!figures.note.empty()) console.note(figures.note);
-}
-
 FisherMeasurement measure(FisherInput& input, const FisherOptions& options, const Console& console) {
   Progress progress("Fisher information", input.tokens.size(), "example",
                     ProgressOutput::standard_error(console.quiet()));
@@ -133,7 +128,9 @@ int run_fisher(Arguments arguments) {
   console.result(fisher_table("weight and bias apart", measurement.report.component_parts));
   if (lock) {
     write_fisher(measurement, fisher.output_dir);
-    if (fisher.figures) draw(console, fisher.output_dir);
+    if (fisher.figures) {
+      print_figures(console, draw_figures("plot_fisher.py", {(fisher.output_dir / "fisher.json").string()}));
+    }
   }
   console.document(to_json(measurement.report));
   return 0;

@@ -3,6 +3,7 @@
 #include <optional>
 #include <unordered_map>
 
+#include "experiments/finetune_options.h"
 #include "experiments/method.h"
 #include "nn/adapter.h"
 #include "nn/adapter_config.h"
@@ -43,14 +44,6 @@ struct Inspection {
   std::optional<fs::path> weights_file;
   LoadReport report;  // of the weights, where they are there
 };
-
-bool has_weights(const fs::path& folder) {
-  for (const char* name : {"model.safetensors", "model.safetensors.index.json", "pytorch_model.bin",
-                           "pytorch_model.bin.index.json"}) {
-    if (fs::exists(folder / name)) return true;
-  }
-  return false;
-}
 
 bool may_be_drawn(const Parameter& parameter) {
   return parameter.component == "classifier" || parameter.component == "pooler.dense";
@@ -121,7 +114,7 @@ Inspection inspect_model(const InspectOptions& inspect) {
   Inspection result{.config = read_config(inspect, folder)};
   // Parameters that nobody writes take no memory: the model is built whole and only counted.
   Bert bert(result.config, BertHead::classification);
-  if (has_weights(folder)) {
+  if (!find_weights(folder).empty()) {
     const StateDict state = read_state_dict(folder);
     result.weights_file = state.source;
     compare_weights(state, bert, result.report);

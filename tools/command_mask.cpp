@@ -12,6 +12,7 @@
 #include "nn/model.h"
 #include "tools/commands.h"
 #include "tools/common_options.h"
+#include "tools/results.h"
 
 namespace normtune {
 
@@ -146,12 +147,6 @@ int write_chosen(const std::string& action, const MaskArguments& mask, const Con
   return 0;
 }
 
-void draw(const Console& console, const fs::path& folder) {
-  const DrawnFigures figures = draw_figures("plot_masks.py", {(folder / "overlap.json").string()});
-  for (const fs::path& file : figures.files) console.result(file.string());
-  if (!figures.note.empty()) console.note(figures.note);
-}
-
 int write_overlap(const MaskArguments& mask, const Console& console) {
   const MaskOverlap overlap = measure_overlap(mask.files());
   console.result(mask_sizes_table(overlap) + "\n");
@@ -159,7 +154,9 @@ int write_overlap(const MaskArguments& mask, const Console& console) {
   if (!mask.output_dir.empty()) {
     const FolderLock lock(mask.output_dir);
     write_mask_overlap(overlap, mask.output_dir);
-    if (mask.figures) draw(console, mask.output_dir);
+    if (mask.figures) {
+      print_figures(console, draw_figures("plot_masks.py", {(mask.output_dir / "overlap.json").string()}));
+    }
   }
   console.document(to_json(overlap));
   return 0;

@@ -5,8 +5,6 @@
 #include <array>
 #include <nlohmann/json.hpp>
 
-#include "tools/console.h"
-
 namespace normtune {
 
 namespace {
@@ -67,6 +65,11 @@ std::string format_bytes(double bytes) {
     ++unit;
   }
   return fmt::format("{:.{}f} {}", amount, amount < 10 ? 2 : amount < 100 ? 1 : 0, units[unit]);
+}
+
+void print_figures(const Console& console, const DrawnFigures& figures) {
+  for (const std::filesystem::path& file : figures.files) console.result(file.string());
+  if (!figures.note.empty()) console.note(figures.note);
 }
 
 }  // namespace normtune
