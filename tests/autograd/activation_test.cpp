@@ -41,7 +41,7 @@ OpCase activation_case(std::string op, Variable (*function)(const Variable&),
           {random_slice({7, 5})},
           [=](const auto& x) { return function(x[0]); },
           each({7, 5}, plain_function),
-          elementwise};
+          elementwise_tolerance};
 }
 
 OpCase kind_case(std::string variant, Activation kind, double (*plain_function)(double)) {
@@ -50,10 +50,10 @@ OpCase kind_case(std::string variant, Activation kind, double (*plain_function)(
           {random_tensor({1, 37}, 3)},
           [=](const auto& x) { return activation(x[0], kind); },
           each({1, 37}, plain_function),
-          elementwise};
+          elementwise_tolerance};
 }
 
-const RegisterOpCases cases{
+const RegisterOpCases activation_cases{
     activation_case("relu", relu, plain_relu),
     activation_case("gelu", gelu, plain_gelu),
     activation_case("gelu_tanh", gelu_tanh, plain_gelu_tanh),
@@ -114,8 +114,9 @@ BOOST_AUTO_TEST_CASE(values_and_derivatives_hold_in_the_tails) {
           expected.push_back(f.function(x));
           derivatives.push_back(f.derivative(x));
         }
-        BOOST_CHECK_LE(largest_error(values_of(output.tensor()), expected),
-                       dtype == DType::float32 ? elementwise.float32 : elementwise.float64);
+        BOOST_CHECK_LE(
+            largest_error(values_of(output.tensor()), expected),
+            dtype == DType::float32 ? elementwise_tolerance.float32 : elementwise_tolerance.float64);
         BOOST_CHECK_LE(largest_error(values_of(input.grad()), derivatives), 1e-6);
       }
     }

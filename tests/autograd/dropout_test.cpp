@@ -18,10 +18,10 @@ OpCase dropout_case(std::string variant, const Tensor& input, const DropoutMask&
           {input},
           [=](const auto& x) { return dropout(x[0], mask); },
           [=](const auto& x) { return multiply(x[0], Variable(factors)); },
-          elementwise};
+          elementwise_tolerance};
 }
 
-const RegisterOpCases cases{
+const RegisterOpCases dropout_cases{
     dropout_case("a tenth", random_tensor({7, 13}), random_mask(7, 0.1)),
     dropout_case("nine tenths of a slice", random_slice({5, 8}), random_mask(5, 0.9)),
     dropout_case("one column", random_tensor({17, 1}), random_mask(17, 0.5)),

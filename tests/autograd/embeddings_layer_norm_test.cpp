@@ -12,7 +12,7 @@ using namespace normtune::test;
 
 namespace {
 
-constexpr double eps = 1e-12;
+constexpr double layer_norm_eps = 1e-12;
 
 struct Ids {
   std::vector<int32_t> words, positions, token_types;
@@ -21,7 +21,7 @@ struct Ids {
 /// Inputs: word, position and token type table, weight, bias.
 Variable fused(const std::vector<Variable>& x, const Ids& ids, const DropoutMask& mask, int64_t padding_idx) {
   return embeddings_layer_norm(x[0], x[1], x[2], indices(ids.words), indices(ids.positions),
-                               indices(ids.token_types), x[3], x[4], eps, mask, padding_idx);
+                               indices(ids.token_types), x[3], x[4], layer_norm_eps, mask, padding_idx);
 }
 
 Variable composed(const std::vector<Variable>& x, const Ids& ids, const DropoutMask& mask,
@@ -29,7 +29,8 @@ Variable composed(const std::vector<Variable>& x, const Ids& ids, const DropoutM
   const Variable words = embedding(x[0], indices(ids.words), padding_idx);
   const Variable positions = embedding(x[1], indices(ids.positions));
   const Variable token_types = embedding(x[2], indices(ids.token_types));
-  return dropout(layer_norm(add(add(words, positions), token_types), x[3], x[4], eps), mask);
+  return normtune::dropout(layer_norm(add(add(words, positions), token_types), x[3], x[4], layer_norm_eps),
+                           mask);
 }
 
 std::vector<Tensor> tables(int64_t vocab_size, int64_t max_positions, int64_t token_types,
@@ -48,7 +49,7 @@ OpCase embeddings_case(std::string variant, const std::vector<Tensor>& inputs, c
 
 const Ids ids{{3, 1, 1, 10, 0}, {0, 1, 2, 0, 1}, {0, 0, 1, 0, 1}};
 
-const RegisterOpCases cases{
+const RegisterOpCases embeddings_layer_norm_cases{
     embeddings_case("no dropout", tables(11, 3, 2, 7), ids, {}),
     embeddings_case("dropout", tables(11, 3, 2, 5), ids, random_mask(5, 0.3)),
     embeddings_case("one token, one token type", tables(2, 1, 1, 13), {{1}, {0}, {0}}, random_mask(1, 0.1)),

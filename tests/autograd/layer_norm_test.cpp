@@ -44,15 +44,16 @@ OpCase layer_norm_case(std::string variant, const Tensor& input, double eps) {
 
 OpCase fused_case(std::string variant, const Tensor& input, const DropoutMask& mask) {
   const int64_t hidden_size = input.size(1);
-  return {"dropout_residual_layer_norm",
-          std::move(variant),
-          {input, random_slice(input.shape(), 4), random_tensor({hidden_size}, 2),
-           random_slice({hidden_size}, 3)},
-          [=](const auto& x) { return dropout_residual_layer_norm(x[0], x[1], x[2], x[3], eps, mask); },
-          [=](const auto& x) { return layer_norm(add(dropout(x[0], mask), x[1]), x[2], x[3], eps); }};
+  return {
+      "dropout_residual_layer_norm",
+      std::move(variant),
+      {input, random_slice(input.shape(), 4), random_tensor({hidden_size}, 2),
+       random_slice({hidden_size}, 3)},
+      [=](const auto& x) { return dropout_residual_layer_norm(x[0], x[1], x[2], x[3], eps, mask); },
+      [=](const auto& x) { return layer_norm(add(normtune::dropout(x[0], mask), x[1]), x[2], x[3], eps); }};
 }
 
-const RegisterOpCases cases{
+const RegisterOpCases layer_norm_cases{
     layer_norm_case("rank 2", random_tensor({5, 7}), eps),
     layer_norm_case("rank 3", random_tensor({2, 3, 5}), 1e-5),
     layer_norm_case("slice, one row", random_slice({1, 19}), eps),
@@ -70,10 +71,6 @@ const RegisterOpCases cases{
      [](const auto& x) { return dropout_residual_layer_norm(x[0], x[0], x[1], x[2], eps, {}); },
      [](const auto& x) { return layer_norm(add(x[0], x[0]), x[1], x[2], eps); }},
 };
-
-Variable variable(const Shape& shape, bool requires_grad = true) {
-  return Variable(random_tensor(shape), requires_grad);
-}
 
 Variable ones(int64_t n, DType dtype) {
   return Variable(Tensor::full({n}, 1.0, dtype));
@@ -122,45 +119,49 @@ BOOST_AUTO_TEST_CASE(equal_values_give_the_bias) {
 }
 
 BOOST_AUTO_TEST_CASE(parameters_that_do_not_fit_are_refused) {
-  BOOST_CHECK_EXCEPTION(layer_norm(variable({2, 3}), variable({2}), variable({3}), eps),
+  BOOST_CHECK_EXCEPTION(layer_norm(random_variable({2, 3}), random_variable({2}), random_variable({3}), eps),
                         std::invalid_argument, says("layer_norm: expected weight of shape [3], found [2]"));
-  BOOST_CHECK_EXCEPTION(layer_norm(variable({2, 3}), variable({3}), variable({2}), eps),
+  BOOST_CHECK_EXCEPTION(layer_norm(random_variable({2, 3}), random_variable({3}), random_variable({2}), eps),
                         std::invalid_argument, says("layer_norm: expected bias of shape [3], found [2]"));
-  BOOST_CHECK_EXCEPTION(layer_norm(variable({}), variable({1}), variable({1}), eps), std::invalid_argument,
+  BOOST_CHECK_EXCEPTION(layer_norm(random_variable({}), random_variable({1}), random_variable({1}), eps),
+                        std::invalid_argument,
                         says("layer_norm: expected an input with rows, found shape []"));
-  BOOST_CHECK_EXCEPTION(layer_norm(variable({2, 0}), variable({0}), variable({0}), eps),
+  BOOST_CHECK_EXCEPTION(layer_norm(random_variable({2, 0}), random_variable({0}), random_variable({0}), eps),
                         std::invalid_argument,
                         says("layer_norm: expected an input with rows, found shape [2, 0]"));
-  BOOST_CHECK_EXCEPTION(layer_norm(variable({2, 3}), ones(3, DType::float32), variable({3}), eps),
-                        std::invalid_argument, says("layer_norm: expected operands of one dtype"));
-  BOOST_CHECK_EXCEPTION(layer_norm(variable({2, 3}), Variable(), variable({3}), eps), std::invalid_argument,
-                        says("layer_norm: operand 1 is undefined"));
+  BOOST_CHECK_EXCEPTION(
+      layer_norm(random_variable({2, 3}), ones(3, DType::float32), random_variable({3}), eps),
+      std::invalid_argument, says("layer_norm: expected operands of one dtype"));
+  BOOST_CHECK_EXCEPTION(layer_norm(random_variable({2, 3}), Variable(), random_variable({3}), eps),
+                        std::invalid_argument, says("layer_norm: operand 1 is undefined"));
 }
 
 BOOST_AUTO_TEST_CASE(the_fused_op_refuses_what_does_not_fit) {
   const auto apply = [](const Variable& input, const Variable& residual, int64_t weight_size,
                         int64_t bias_size, const DropoutMask& mask) {
-    dropout_residual_layer_norm(input, residual, variable({weight_size}), variable({bias_size}), eps, mask);
+    dropout_residual_layer_norm(input, residual, random_variable({weight_size}), random_variable({bias_size}),
+                                eps, mask);
   };
   const std::string op = "dropout_residual_layer_norm: ";
-  BOOST_CHECK_EXCEPTION(apply(variable({2, 3}), variable({3, 3}), 3, 3, {}), std::invalid_argument,
-                        says(op + "expected residual of shape [2, 3], found [3, 3]"));
-  BOOST_CHECK_EXCEPTION(apply(variable({2, 3}), variable({2, 3}), 2, 3, {}), std::invalid_argument,
-                        says(op + "expected weight of shape [3], found [2]"));
-  BOOST_CHECK_EXCEPTION(apply(variable({2, 3}), variable({2, 3}), 3, 2, {}), std::invalid_argument,
-                        says(op + "expected bias of shape [3], found [2]"));
-  BOOST_CHECK_EXCEPTION(apply(variable({6}), variable({6}), 6, 6, {}), std::invalid_argument,
+  BOOST_CHECK_EXCEPTION(apply(random_variable({2, 3}), random_variable({3, 3}), 3, 3, {}),
+                        std::invalid_argument, says(op + "expected residual of shape [2, 3], found [3, 3]"));
+  BOOST_CHECK_EXCEPTION(apply(random_variable({2, 3}), random_variable({2, 3}), 2, 3, {}),
+                        std::invalid_argument, says(op + "expected weight of shape [3], found [2]"));
+  BOOST_CHECK_EXCEPTION(apply(random_variable({2, 3}), random_variable({2, 3}), 3, 2, {}),
+                        std::invalid_argument, says(op + "expected bias of shape [3], found [2]"));
+  BOOST_CHECK_EXCEPTION(apply(random_variable({6}), random_variable({6}), 6, 6, {}), std::invalid_argument,
                         says(op + "expected input with 2 dimensions, found shape [6]"));
-  BOOST_CHECK_EXCEPTION(apply(variable({2, 3}), variable({2, 3}), 3, 3, random_mask(3, 0.5)),
+  BOOST_CHECK_EXCEPTION(apply(random_variable({2, 3}), random_variable({2, 3}), 3, 3, random_mask(3, 0.5)),
                         std::invalid_argument,
                         says(op + "expected mask.example_ids of shape [2], found [3]"));
-  BOOST_CHECK_EXCEPTION(apply(variable({2, 3}), Variable(), 3, 3, {}), std::invalid_argument,
+  BOOST_CHECK_EXCEPTION(apply(random_variable({2, 3}), Variable(), 3, 3, {}), std::invalid_argument,
                         says(op + "operand 1 is undefined"));
 }
 
 BOOST_AUTO_TEST_CASE(only_normalized_rows_and_their_scale_are_saved) {
-  const Variable input = variable({4, 8}), frozen = variable({4, 8}, false);
-  const Variable weight = variable({8}), frozen_weight = variable({8}, false), bias = variable({8});
+  const Variable input = random_variable({4, 8}), frozen = Variable(random_tensor({4, 8}));
+  const Variable weight = random_variable({8}), frozen_weight = Variable(random_tensor({8})),
+                 bias = random_variable({8});
   const size_t rows_and_scale = (4 * 8 + 4) * sizeof(double);
   const auto saved = [&](const Variable& x, const Variable& w, const Variable& b) {
     return saved_bytes(layer_norm(x, w, b, eps), std::vector{w});
@@ -172,8 +173,10 @@ BOOST_AUTO_TEST_CASE(only_normalized_rows_and_their_scale_are_saved) {
 }
 
 BOOST_AUTO_TEST_CASE(the_fused_op_saves_neither_input_nor_residual) {
-  const Variable input = variable({4, 8}), residual = variable({4, 8}), frozen = variable({4, 8}, false);
-  const Variable weight = variable({8}), frozen_weight = variable({8}, false), bias = variable({8});
+  const Variable input = random_variable({4, 8}), residual = random_variable({4, 8}),
+                 frozen = Variable(random_tensor({4, 8}));
+  const Variable weight = random_variable({8}), frozen_weight = Variable(random_tensor({8})),
+                 bias = random_variable({8});
   const DropoutMask mask = random_mask(4, 0.5);
   const size_t rows_and_scale = (4 * 8 + 4) * sizeof(double);
   const size_t mask_bytes = mask.example_ids.nbytes() + mask.positions.nbytes();

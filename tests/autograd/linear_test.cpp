@@ -32,7 +32,7 @@ OpCase activation_linear_case(std::string variant, Activation kind, const Tensor
           std::move(variant),
           {input, random_tensor({out_features, input.size(1)}, 2), random_tensor({out_features}, 3)},
           [=](const auto& x) { return activation_linear(x[0], kind, x[1], x[2]); },
-          [=](const auto& x) { return composed_linear(activation(x[0], kind), x[1], x[2]); }};
+          [=](const auto& x) { return composed_linear(normtune::activation(x[0], kind), x[1], x[2]); }};
 }
 
 /// Inputs: input, three weights, three biases.
@@ -63,7 +63,7 @@ std::vector<Tensor> separate_inputs(int64_t rows, int64_t in_features) {
   return inputs;
 }
 
-const RegisterOpCases cases{
+const RegisterOpCases linear_cases{
     linear_case("wide", random_tensor({3, 5}), random_tensor({7, 5}, 2), random_tensor({7}, 3)),
     linear_case("tall, slices", random_slice({17, 2}), random_slice({3, 2}, 2), random_slice({3}, 3)),
     linear_case("one row", random_tensor({1, 5}), random_tensor({2, 5}, 2), random_tensor({2}, 3)),
@@ -106,10 +106,6 @@ const RegisterOpCases cases{
      [](const auto& x) { return composed_linear(gelu(x[0]), x[1], Variable()); }},
 };
 
-Variable variable(const Shape& shape, bool requires_grad = true) {
-  return Variable(random_tensor(shape), requires_grad);
-}
-
 }  // namespace
 
 BOOST_AUTO_TEST_SUITE(linear)
@@ -117,23 +113,26 @@ BOOST_AUTO_TEST_SUITE(linear)
 using normtune::linear;  // the suite hides it
 
 BOOST_AUTO_TEST_CASE(shapes_that_do_not_fit_are_refused) {
-  BOOST_CHECK_EXCEPTION(linear(variable({2, 3}), variable({5, 4}), variable({5})), std::invalid_argument,
-                        says("linear: expected weight of shape [5, 3], found [5, 4]"));
-  BOOST_CHECK_EXCEPTION(linear(variable({2, 3}), variable({5, 3}), variable({3})), std::invalid_argument,
-                        says("linear: expected bias of shape [5], found [3]"));
-  BOOST_CHECK_EXCEPTION(linear(variable({3}), variable({5, 3}), variable({5})), std::invalid_argument,
+  BOOST_CHECK_EXCEPTION(linear(random_variable({2, 3}), random_variable({5, 4}), random_variable({5})),
+                        std::invalid_argument, says("linear: expected weight of shape [5, 3], found [5, 4]"));
+  BOOST_CHECK_EXCEPTION(linear(random_variable({2, 3}), random_variable({5, 3}), random_variable({3})),
+                        std::invalid_argument, says("linear: expected bias of shape [5], found [3]"));
+  BOOST_CHECK_EXCEPTION(linear(random_variable({3}), random_variable({5, 3}), random_variable({5})),
+                        std::invalid_argument,
                         says("linear: expected input with 2 dimensions, found shape [3]"));
-  BOOST_CHECK_EXCEPTION(linear(variable({2, 3}), variable({3}), Variable()), std::invalid_argument,
+  BOOST_CHECK_EXCEPTION(linear(random_variable({2, 3}), random_variable({3}), Variable()),
+                        std::invalid_argument,
                         says("linear: expected weight with 2 dimensions, found shape [3]"));
   BOOST_CHECK_EXCEPTION(
-      linear(variable({2, 3}), Variable(random_tensor({5, 3}, 1, DType::float32)), Variable()),
+      linear(random_variable({2, 3}), Variable(random_tensor({5, 3}, 1, DType::float32)), Variable()),
       std::invalid_argument, says("linear: expected operands of one dtype"));
-  BOOST_CHECK_EXCEPTION(linear(variable({2, 3}), Variable(), Variable()), std::invalid_argument,
+  BOOST_CHECK_EXCEPTION(linear(random_variable({2, 3}), Variable(), Variable()), std::invalid_argument,
                         says("linear: operand 1 is undefined"));
   BOOST_CHECK_EXCEPTION(
-      linear(variable({2, 3}), {variable({5, 3})}, std::vector<Variable>{}), std::invalid_argument,
+      linear(random_variable({2, 3}), {random_variable({5, 3})}, std::vector<Variable>{}),
+      std::invalid_argument,
       says("linear: expected as many biases as weights (an absent one undefined), found 0 and 1"));
-  BOOST_CHECK_EXCEPTION(linear(variable({2, 3}), std::vector<Variable>{}, std::vector<Variable>{}),
+  BOOST_CHECK_EXCEPTION(linear(random_variable({2, 3}), std::vector<Variable>{}, std::vector<Variable>{}),
                         std::invalid_argument, says("linear: expected as many biases as weights"));
 }
 
@@ -141,22 +140,26 @@ BOOST_AUTO_TEST_CASE(activation_linear_refuses_shapes_that_do_not_fit) {
   const auto apply = [](const Variable& input, const Variable& weight, const Variable& bias) {
     return activation_linear(input, Activation::gelu, weight, bias);
   };
-  BOOST_CHECK_EXCEPTION(apply(variable({2, 3}), variable({5, 4}), variable({5})), std::invalid_argument,
+  BOOST_CHECK_EXCEPTION(apply(random_variable({2, 3}), random_variable({5, 4}), random_variable({5})),
+                        std::invalid_argument,
                         says("activation_linear: expected weight of shape [5, 3], found [5, 4]"));
-  BOOST_CHECK_EXCEPTION(apply(variable({2, 3}), variable({5, 3}), variable({3})), std::invalid_argument,
+  BOOST_CHECK_EXCEPTION(apply(random_variable({2, 3}), random_variable({5, 3}), random_variable({3})),
+                        std::invalid_argument,
                         says("activation_linear: expected bias of shape [5], found [3]"));
-  BOOST_CHECK_EXCEPTION(apply(variable({3}), variable({5, 3}), Variable()), std::invalid_argument,
+  BOOST_CHECK_EXCEPTION(apply(random_variable({3}), random_variable({5, 3}), Variable()),
+                        std::invalid_argument,
                         says("activation_linear: expected input with 2 dimensions, found shape [3]"));
-  BOOST_CHECK_EXCEPTION(apply(variable({2, 3}), variable({3}), Variable()), std::invalid_argument,
+  BOOST_CHECK_EXCEPTION(apply(random_variable({2, 3}), random_variable({3}), Variable()),
+                        std::invalid_argument,
                         says("activation_linear: expected weight with 2 dimensions, found shape [3]"));
-  BOOST_CHECK_EXCEPTION(apply(Variable(), variable({5, 3}), Variable()), std::invalid_argument,
+  BOOST_CHECK_EXCEPTION(apply(Variable(), random_variable({5, 3}), Variable()), std::invalid_argument,
                         says("activation_linear: operand 0 is undefined"));
 }
 
 BOOST_AUTO_TEST_CASE(a_frozen_weight_keeps_no_activation) {
-  const Variable input = variable({4, 8}), frozen_input = variable({4, 8}, false);
-  const Variable weight = variable({2, 8}), frozen = variable({2, 8}, false);
-  const Variable bias = variable({2}), frozen_bias = variable({2}, false);
+  const Variable input = random_variable({4, 8}), frozen_input = Variable(random_tensor({4, 8}));
+  const Variable weight = random_variable({2, 8}), frozen = Variable(random_tensor({2, 8}));
+  const Variable bias = random_variable({2}), frozen_bias = Variable(random_tensor({2}));
   const size_t activation_bytes = input.tensor().nbytes(), weight_bytes = weight.tensor().nbytes();
   BOOST_TEST(saved_bytes(linear(input, frozen, bias), std::vector{frozen}) == 0u);
   BOOST_TEST(saved_bytes(linear(input, frozen, bias), {}) == weight_bytes);
@@ -167,7 +170,8 @@ BOOST_AUTO_TEST_CASE(a_frozen_weight_keeps_no_activation) {
 }
 
 BOOST_AUTO_TEST_CASE(grouped_weights_keep_the_input_if_one_is_trainable) {
-  const Variable input = variable({4, 8}), weight = variable({2, 8}), frozen = variable({2, 8}, false);
+  const Variable input = random_variable({4, 8}), weight = random_variable({2, 8}),
+                 frozen = Variable(random_tensor({2, 8}));
   const std::vector<Variable> biases(2);
   BOOST_TEST(saved_bytes(linear(input, {frozen, frozen}, biases), std::vector{frozen}) == 0u);
   BOOST_TEST(saved_bytes(linear(input, {frozen, weight}, biases), std::vector{frozen, weight}) ==
@@ -178,8 +182,9 @@ BOOST_AUTO_TEST_CASE(activation_linear_keeps_the_input_alone) {
   const auto saved = [](const Variable& input, const Variable& weight, const Variable& bias) {
     return saved_bytes(activation_linear(input, Activation::gelu, weight, bias), std::vector{weight});
   };
-  const Variable input = variable({4, 8}), frozen_input = variable({4, 8}, false);
-  const Variable weight = variable({2, 8}), frozen = variable({2, 8}, false), bias = variable({2});
+  const Variable input = random_variable({4, 8}), frozen_input = Variable(random_tensor({4, 8}));
+  const Variable weight = random_variable({2, 8}), frozen = Variable(random_tensor({2, 8})),
+                 bias = random_variable({2});
   BOOST_TEST(saved(input, weight, bias) == input.tensor().nbytes());
   BOOST_TEST(saved(input, frozen, bias) == input.tensor().nbytes());
   BOOST_TEST(saved(frozen_input, weight, bias) == input.tensor().nbytes());

@@ -43,7 +43,7 @@ OpCase mse_case(std::string variant, const Tensor& predictions, double factor) {
           })};
 }
 
-const RegisterOpCases cases{
+const RegisterOpCases losses_cases{
     cross_entropy_case("mean", random_tensor({5, 3}), {0, 2, 1, 1, 0}, 0.2),
     cross_entropy_case("rows left out", random_slice({7, 11}), {-1, 10, 0, -1, 3, 3, -1}, 0.25),
     cross_entropy_case("one class", random_tensor({3, 1}), {0, 0, -1}, 1),
@@ -52,10 +52,6 @@ const RegisterOpCases cases{
     mse_case("column", random_slice({5, 1}), 0.2),
     mse_case("one", random_tensor({1}), 1),
 };
-
-Variable variable(const Shape& shape) {
-  return Variable(random_tensor(shape), /*requires_grad=*/true);
-}
 
 }  // namespace
 
@@ -79,7 +75,7 @@ BOOST_AUTO_TEST_CASE(equal_logits_give_the_logarithm_of_the_number_of_classes) {
 }
 
 BOOST_AUTO_TEST_CASE(no_label_no_loss) {
-  const Variable logits = variable({2, 3});
+  const Variable logits = random_variable({2, 3});
   const Variable loss = cross_entropy_loss(logits, indices({-1, -1}), 1);
   BOOST_TEST(loss.tensor().item() == 0);
   loss.backward();
@@ -87,7 +83,7 @@ BOOST_AUTO_TEST_CASE(no_label_no_loss) {
 }
 
 BOOST_AUTO_TEST_CASE(a_loss_may_be_scaled_before_backward) {
-  const Variable logits = variable({2, 3}), twice = variable({2, 3});
+  const Variable logits = random_variable({2, 3}), twice = random_variable({2, 3});
   cross_entropy_loss(logits, indices({1, 2}), 1).backward();
   scale(cross_entropy_loss(twice, indices({1, 2}), 1), 2).backward();
   auto expected = values_of(logits.grad());
@@ -96,7 +92,7 @@ BOOST_AUTO_TEST_CASE(a_loss_may_be_scaled_before_backward) {
 }
 
 BOOST_AUTO_TEST_CASE(labels_that_do_not_fit_are_refused) {
-  const Variable logits = variable({2, 3});
+  const Variable logits = random_variable({2, 3});
   BOOST_CHECK_EXCEPTION(cross_entropy_loss(logits, indices({0, 3}), 1), std::invalid_argument,
                         says("cross_entropy_loss: expected labels in [-1, 3), found 3 at position 1"));
   BOOST_CHECK_EXCEPTION(cross_entropy_loss(logits, indices({-2, 0}), 1), std::invalid_argument,
@@ -107,27 +103,27 @@ BOOST_AUTO_TEST_CASE(labels_that_do_not_fit_are_refused) {
                         says("cross_entropy_loss: expected labels of dtype int32, found float64"));
   BOOST_CHECK_EXCEPTION(cross_entropy_loss(logits, Tensor(), 1), std::invalid_argument,
                         says("cross_entropy_loss: labels is undefined"));
-  BOOST_CHECK_EXCEPTION(cross_entropy_loss(variable({2}), indices({0, 0}), 1), std::invalid_argument,
+  BOOST_CHECK_EXCEPTION(cross_entropy_loss(random_variable({2}), indices({0, 0}), 1), std::invalid_argument,
                         says("cross_entropy_loss: expected logits with 2 dimensions, found shape [2]"));
   BOOST_CHECK_EXCEPTION(cross_entropy_loss(Variable(), indices({0, 0}), 1), std::invalid_argument,
                         says("cross_entropy_loss: operand 0 is undefined"));
 }
 
 BOOST_AUTO_TEST_CASE(targets_that_do_not_fit_are_refused) {
-  BOOST_CHECK_EXCEPTION(mse_loss(variable({3}), random_tensor({2}), 1), std::invalid_argument,
+  BOOST_CHECK_EXCEPTION(mse_loss(random_variable({3}), random_tensor({2}), 1), std::invalid_argument,
                         says("mse_loss: expected predictions of shape [2] or [2, 1], found [3]"));
-  BOOST_CHECK_EXCEPTION(mse_loss(variable({1, 3}), random_tensor({3}), 1), std::invalid_argument,
+  BOOST_CHECK_EXCEPTION(mse_loss(random_variable({1, 3}), random_tensor({3}), 1), std::invalid_argument,
                         says("mse_loss: expected predictions of shape [3] or [3, 1], found [1, 3]"));
-  BOOST_CHECK_EXCEPTION(mse_loss(variable({3}), random_tensor({3, 1}), 1), std::invalid_argument,
+  BOOST_CHECK_EXCEPTION(mse_loss(random_variable({3}), random_tensor({3, 1}), 1), std::invalid_argument,
                         says("mse_loss: expected targets with 1 dimensions, found shape [3, 1]"));
-  BOOST_CHECK_EXCEPTION(mse_loss(variable({3}), random_tensor({3}, 1, DType::float32), 1),
+  BOOST_CHECK_EXCEPTION(mse_loss(random_variable({3}), random_tensor({3}, 1, DType::float32), 1),
                         std::invalid_argument, says("mse_loss: expected operands of one dtype"));
-  BOOST_CHECK_EXCEPTION(mse_loss(variable({3}), Tensor(), 1), std::invalid_argument,
+  BOOST_CHECK_EXCEPTION(mse_loss(random_variable({3}), Tensor(), 1), std::invalid_argument,
                         says("mse_loss: operand 1 is undefined"));
 }
 
 BOOST_AUTO_TEST_CASE(losses_save_the_gradient_made_in_forward) {
-  const Variable logits = variable({4, 3}), predictions = variable({4, 1});
+  const Variable logits = random_variable({4, 3}), predictions = random_variable({4, 1});
   BOOST_TEST(saved_bytes(cross_entropy_loss(logits, indices({0, 1, 2, 0}), 1), {}) ==
              logits.tensor().nbytes());
   BOOST_TEST(saved_bytes(mse_loss(predictions, random_tensor({4}), 1), {}) == predictions.tensor().nbytes());

@@ -42,17 +42,13 @@ OpCase update_case(std::string variant, const Sizes& sizes, int64_t column) {
           [=](const auto& x) { return composed_update(x[0], x[1], x[2], x[3], column); }};
 }
 
-const RegisterOpCases cases{
+const RegisterOpCases low_rank_update_cases{
     update_case("first columns", {.rows = 5, .n = 9, .k = 7, .r = 2, .m = 3}, 0),
     update_case("columns in the middle", {.rows = 7, .n = 11, .k = 3, .r = 2, .m = 5}, 3),
     update_case("last columns", {.rows = 3, .n = 9, .k = 5, .r = 2, .m = 3}, 6),
     update_case("all columns", {.rows = 5, .n = 3, .k = 7, .r = 2, .m = 3}, 0),
     update_case("one row, column and rank", {.rows = 1, .n = 3, .k = 2, .r = 1, .m = 1}, 1),
 };
-
-Variable variable(const Shape& shape, uint64_t seed = 1, DType dtype = DType::float64) {
-  return Variable(random_tensor(shape, seed, dtype), /*requires_grad=*/true);
-}
 
 using Update = std::function<Variable(Variable base, const Variable& input, const Variable& lora_A,
                                       const Variable& lora_B, int64_t column)>;
@@ -66,13 +62,13 @@ Variable fused_update(Variable base, const Variable& input, const Variable& lora
 std::vector<Tensor> two_updates(const Update& update) {
   constexpr int64_t rows = 37, features = 400, r = 8, half = 200;  // features: more than one block of terms
   const auto parameter = [](const Shape& shape, uint64_t seed) {
-    return variable(shape, seed, DType::float32);
+    return random_variable(shape, seed, DType::float32);
   };
   const std::vector<Variable> leaves = {parameter({rows, features}, 1), parameter({features, features}, 2),
                                         parameter({r, features}, 3),    parameter({half, r}, 4),
                                         parameter({r, features}, 5),    parameter({half, r}, 6)};
   const Variable input = scale(leaves[0], 0.5);
-  Variable output = linear(input, leaves[1], Variable());
+  Variable output = normtune::linear(input, leaves[1], Variable());
   output = update(std::move(output), input, leaves[2], leaves[3], 0);
   output = update(std::move(output), input, leaves[4], leaves[5], half);
   output = add(output, input);
@@ -97,7 +93,8 @@ BOOST_AUTO_TEST_CASE(the_bits_are_those_of_the_primitive_ops) {
 }
 
 BOOST_AUTO_TEST_CASE(base_is_changed_in_place_only_where_nobody_looks) {
-  const Variable input = variable({2, 5}), lora_A = variable({2, 5}), lora_B = variable({1, 2});
+  const Variable input = random_variable({2, 5}), lora_A = random_variable({2, 5}),
+                 lora_B = random_variable({1, 2});
   const auto update = [&](Variable base) {
     return low_rank_update(std::move(base), input, lora_A, lora_B, scaling, 0);
   };
@@ -117,9 +114,10 @@ BOOST_AUTO_TEST_CASE(base_is_changed_in_place_only_where_nobody_looks) {
 }
 
 BOOST_AUTO_TEST_CASE(only_what_the_gradients_need_is_saved) {
-  const Variable input = variable({64, 16}), lora_A = variable({2, 16}), lora_B = variable({8, 2});
+  const Variable input = random_variable({64, 16}), lora_A = random_variable({2, 16}),
+                 lora_B = random_variable({8, 2});
   const auto saved = [](const Variable& x, const Variable& a, const Variable& b) {
-    return saved_bytes(low_rank_update(variable({64, 8}), x, a, b, scaling, 0), {});
+    return saved_bytes(low_rank_update(random_variable({64, 8}), x, a, b, scaling, 0), {});
   };
   const size_t input_bytes = input.tensor().nbytes(), A_bytes = lora_A.tensor().nbytes(),
                B_bytes = lora_B.tensor().nbytes(), low_rank_bytes = 64 * 2 * sizeof(double);
@@ -137,19 +135,20 @@ BOOST_AUTO_TEST_CASE(operands_that_do_not_fit_are_refused) {
     BOOST_CHECK_EXCEPTION(low_rank_update(base, input, lora_A, lora_B, scaling, column),
                           std::invalid_argument, says("low_rank_update: " + reason));
   };
-  const Variable base = variable({2, 3}), input = variable({2, 5}), lora_A = variable({4, 5}),
-                 lora_B = variable({2, 4});
-  refuses(base, variable({3, 5}), lora_A, lora_B, 0, "expected input of shape [2, 5], found [3, 5]");
-  refuses(base, input, variable({4, 6}), lora_B, 0, "expected lora_A of shape [4, 5], found [4, 6]");
-  refuses(base, input, lora_A, variable({2, 3}), 0, "expected lora_B of shape [2, 4], found [2, 3]");
+  const Variable base = random_variable({2, 3}), input = random_variable({2, 5}),
+                 lora_A = random_variable({4, 5}), lora_B = random_variable({2, 4});
+  refuses(base, random_variable({3, 5}), lora_A, lora_B, 0, "expected input of shape [2, 5], found [3, 5]");
+  refuses(base, input, random_variable({4, 6}), lora_B, 0, "expected lora_A of shape [4, 5], found [4, 6]");
+  refuses(base, input, lora_A, random_variable({2, 3}), 0, "expected lora_B of shape [2, 4], found [2, 3]");
   refuses(base, input, lora_A, lora_B, 2, "expected columns in [0, 3), found [2, 4)");
   refuses(base, input, lora_A, lora_B, -1, "expected columns in [0, 3), found [-1, 1)");
-  refuses(variable({6}), input, lora_A, lora_B, 0, "expected base with 2 dimensions, found shape [6]");
-  refuses(base, variable({5}), lora_A, lora_B, 0, "expected input with 2 dimensions, found shape [5]");
-  refuses(base, input, variable({5}), lora_B, 0, "expected lora_A with 2 dimensions, found shape [5]");
-  refuses(base, input, lora_A, variable({2}), 0, "expected lora_B with 2 dimensions, found shape [2]");
+  refuses(random_variable({6}), input, lora_A, lora_B, 0, "expected base with 2 dimensions, found shape [6]");
+  refuses(base, random_variable({5}), lora_A, lora_B, 0, "expected input with 2 dimensions, found shape [5]");
+  refuses(base, input, random_variable({5}), lora_B, 0, "expected lora_A with 2 dimensions, found shape [5]");
+  refuses(base, input, lora_A, random_variable({2}), 0, "expected lora_B with 2 dimensions, found shape [2]");
   refuses(base, input, lora_A, Variable(), 0, "operand 3 is undefined");
-  refuses(base, input, lora_A, variable({2, 4}, 1, DType::float32), 0, "expected operands of one dtype");
+  refuses(base, input, lora_A, random_variable({2, 4}, 1, DType::float32), 0,
+          "expected operands of one dtype");
 }
 
 BOOST_AUTO_TEST_SUITE_END()

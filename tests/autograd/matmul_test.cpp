@@ -47,7 +47,7 @@ OpCase batched_case(std::string variant, int64_t batch, int64_t m, int64_t k, in
           plain_product(batch, m, k, n, transpose_a, transpose_b, {batch, m, n})};
 }
 
-const RegisterOpCases cases{
+const RegisterOpCases matmul_cases{
     matmul_case("plain", 3, 5, 7, false, false),
     matmul_case("a transposed", 3, 5, 7, true, false),
     matmul_case("b transposed", 7, 5, 3, false, true),
@@ -63,10 +63,6 @@ const RegisterOpCases cases{
     batched_case("batch of 1, inner size 1", 1, 3, 1, 5, false, true),
 };
 
-Variable variable(const Shape& shape) {
-  return Variable(random_tensor(shape), /*requires_grad=*/true);
-}
-
 }  // namespace
 
 BOOST_AUTO_TEST_SUITE(matmul)
@@ -74,37 +70,40 @@ BOOST_AUTO_TEST_SUITE(matmul)
 using normtune::matmul;  // the suite hides it
 
 BOOST_AUTO_TEST_CASE(matrices_that_do_not_fit_are_refused) {
-  BOOST_CHECK_EXCEPTION(matmul(variable({2, 3}), variable({2, 3})), std::invalid_argument,
+  BOOST_CHECK_EXCEPTION(matmul(random_variable({2, 3}), random_variable({2, 3})), std::invalid_argument,
                         says("matmul: expected b of shape [3, 3], found [2, 3]"));
-  BOOST_CHECK_EXCEPTION(matmul(variable({2, 3}), variable({5, 3}), true, true), std::invalid_argument,
-                        says("matmul: expected b of shape [5, 2], found [5, 3]"));
-  BOOST_CHECK_EXCEPTION(matmul(variable({2, 3, 1}), variable({3, 2})), std::invalid_argument,
+  BOOST_CHECK_EXCEPTION(matmul(random_variable({2, 3}), random_variable({5, 3}), true, true),
+                        std::invalid_argument, says("matmul: expected b of shape [5, 2], found [5, 3]"));
+  BOOST_CHECK_EXCEPTION(matmul(random_variable({2, 3, 1}), random_variable({3, 2})), std::invalid_argument,
                         says("matmul: expected a with 2 dimensions, found shape [2, 3, 1]"));
-  BOOST_CHECK_EXCEPTION(matmul(variable({2, 3}), variable({3})), std::invalid_argument,
+  BOOST_CHECK_EXCEPTION(matmul(random_variable({2, 3}), random_variable({3})), std::invalid_argument,
                         says("matmul: expected b with 2 dimensions, found shape [3]"));
-  BOOST_CHECK_EXCEPTION(matmul(variable({2, 3}), Variable(random_tensor({3, 2}, 1, DType::float32))),
+  BOOST_CHECK_EXCEPTION(matmul(random_variable({2, 3}), Variable(random_tensor({3, 2}, 1, DType::float32))),
                         std::invalid_argument, says("matmul: expected operands of one dtype"));
 }
 
 BOOST_AUTO_TEST_CASE(batches_that_do_not_fit_are_refused) {
-  BOOST_CHECK_EXCEPTION(batched_matmul(variable({2, 3, 5}), variable({3, 5, 7})), std::invalid_argument,
+  BOOST_CHECK_EXCEPTION(batched_matmul(random_variable({2, 3, 5}), random_variable({3, 5, 7})),
+                        std::invalid_argument,
                         says("batched_matmul: expected b of shape [2, 5, 7], found [3, 5, 7]"));
-  BOOST_CHECK_EXCEPTION(batched_matmul(variable({2, 3, 5}), variable({2, 5, 7}), false, true),
+  BOOST_CHECK_EXCEPTION(batched_matmul(random_variable({2, 3, 5}), random_variable({2, 5, 7}), false, true),
                         std::invalid_argument,
                         says("batched_matmul: expected b of shape [2, 5, 5], found [2, 5, 7]"));
-  BOOST_CHECK_EXCEPTION(batched_matmul(variable({2, 3}), variable({2, 3, 5})), std::invalid_argument,
+  BOOST_CHECK_EXCEPTION(batched_matmul(random_variable({2, 3}), random_variable({2, 3, 5})),
+                        std::invalid_argument,
                         says("batched_matmul: expected a with 3 dimensions, found shape [2, 3]"));
-  BOOST_CHECK_EXCEPTION(batched_matmul(variable({2, 3, 5}), variable({3, 5})), std::invalid_argument,
+  BOOST_CHECK_EXCEPTION(batched_matmul(random_variable({2, 3, 5}), random_variable({3, 5})),
+                        std::invalid_argument,
                         says("batched_matmul: expected b with 3 dimensions, found shape [3, 5]"));
-  BOOST_CHECK_EXCEPTION(batched_matmul(variable({2, 3, 5}), Variable()), std::invalid_argument,
+  BOOST_CHECK_EXCEPTION(batched_matmul(random_variable({2, 3, 5}), Variable()), std::invalid_argument,
                         says("batched_matmul: operand 1 is undefined"));
 }
 
 BOOST_AUTO_TEST_CASE(only_the_other_factor_of_a_required_gradient_is_saved) {
-  const Variable a = variable({4, 8}), b(random_tensor({8, 2}));
+  const Variable a = random_variable({4, 8}), b(random_tensor({8, 2}));
   BOOST_TEST(saved_bytes(matmul(a, b), {}) == b.tensor().nbytes());
   BOOST_TEST(saved_bytes(matmul(b, a, true, true), {}) == b.tensor().nbytes());
-  const Variable c = variable({1, 4, 8}), d(random_tensor({1, 8, 2}));
+  const Variable c = random_variable({1, 4, 8}), d(random_tensor({1, 8, 2}));
   BOOST_TEST(saved_bytes(batched_matmul(c, d), {}) == d.tensor().nbytes());
 }
 

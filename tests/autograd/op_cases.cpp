@@ -31,6 +31,10 @@ Tensor random_tensor(const Shape& shape, uint64_t seed, DType dtype) {
   return Tensor::from_values(shape, values).to(dtype);
 }
 
+Variable random_variable(const Shape& shape, uint64_t seed, DType dtype) {
+  return Variable(random_tensor(shape, seed, dtype), /*requires_grad=*/true);
+}
+
 Tensor random_slice(const Shape& shape, uint64_t seed) {
   std::vector<int64_t> sizes(shape.begin(), shape.end());
   sizes[0] += 5;

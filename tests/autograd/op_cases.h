@@ -19,8 +19,8 @@ using OpFunction = std::function<Variable(const std::vector<Variable>&)>;
 struct Tolerance {
   double float64, float32;
 };
-inline constexpr Tolerance elementwise{1e-14, 1e-6};
-inline constexpr Tolerance reduction{1e-12, 1e-5};  ///< products and sums over rows or columns
+inline constexpr Tolerance elementwise_tolerance{1e-14, 1e-6};
+inline constexpr Tolerance reduction_tolerance{1e-12, 1e-5};  ///< products and sums over rows or columns
 
 struct OpCase {
   std::string op;              ///< the public function
@@ -29,10 +29,10 @@ struct OpCase {
   OpFunction function;
   /// The same function from primitive ops (then the gradients are compared too), or from plain loops.
   OpFunction reference;
-  Tolerance tolerance = reduction;
+  Tolerance tolerance = reduction_tolerance;
 };
 
-/// Adds cases to the table: `const RegisterOpCases cases{{"add", "rank 3", ...}, ...};` in a test file.
+/// Adds cases to the table: `const RegisterOpCases sum_cases{{"sum", "rank 3", ...}, ...};` in sum_test.cpp.
 struct RegisterOpCases {
   RegisterOpCases(std::initializer_list<OpCase> cases);
 };
@@ -44,6 +44,9 @@ const std::vector<OpCase>& op_cases();
 Tensor random_tensor(const Shape& shape, uint64_t seed = 1, DType dtype = DType::float64);
 /// The same as a slice in the middle of a larger storage.
 Tensor random_slice(const Shape& shape, uint64_t seed = 1);
+/// random_tensor() as a variable that requires a gradient. One that requires none:
+/// Variable(random_tensor(...)).
+Variable random_variable(const Shape& shape, uint64_t seed = 1, DType dtype = DType::float64);
 Tensor indices(const std::vector<int32_t>& values);
 /// A mask over `num_rows` rows: two rows an example, so that example and position both matter.
 DropoutMask random_mask(int64_t num_rows, double probability, int32_t site = 5);

@@ -20,21 +20,21 @@ using namespace normtune::test;
 namespace {
 
 /// Output and gradients of one forward and backward pass with a randomly weighted sum as loss.
-struct Pass {
+struct OpResult {
   std::vector<double> output;
   Shape output_shape;
   std::vector<std::vector<double>> gradients;  // empty if the output requires none
 };
 
-Pass run(const OpFunction& function, const std::vector<Tensor>& inputs, DType dtype) {
+OpResult run(const OpFunction& function, const std::vector<Tensor>& inputs, DType dtype) {
   std::vector<Variable> leaves;
   for (const Tensor& input : inputs) leaves.emplace_back(input.to(dtype), /*requires_grad=*/true);
   const Variable output = function(leaves);
-  Pass pass{values_of(output.tensor()), output.shape(), {}};
-  if (!output.requires_grad()) return pass;
+  OpResult result{values_of(output.tensor()), output.shape(), {}};
+  if (!output.requires_grad()) return result;
   sum(multiply(output, Variable(random_tensor(output.shape(), 99, dtype)))).backward();
-  for (const Variable& leaf : leaves) pass.gradients.push_back(values_of(leaf.grad()));
-  return pass;
+  for (const Variable& leaf : leaves) result.gradients.push_back(values_of(leaf.grad()));
+  return result;
 }
 
 std::vector<Tensor> rounded_to_float32(const std::vector<Tensor>& inputs) {
@@ -71,7 +71,7 @@ const std::map<std::string, size_t>& ops_in_bfloat16() {
 }
 
 /// run() with activations in bfloat16 and parameters in float32.
-Pass run_in_bfloat16(const OpCase& op_case) {
+OpResult run_in_bfloat16(const OpCase& op_case) {
   const size_t num_activations =
       op_case.variant == "input is its own residual" ? 1 : ops_in_bfloat16().at(op_case.op);
   std::vector<Variable> leaves;
@@ -81,14 +81,14 @@ Pass run_in_bfloat16(const OpCase& op_case) {
   }
   const Variable output = op_case.function(leaves);
   BOOST_CHECK(output.dtype() == DType::bfloat16);
-  Pass pass{values_of(output.tensor()), output.shape(), {}};
+  OpResult result{values_of(output.tensor()), output.shape(), {}};
   const Variable weights(random_tensor(output.shape(), 99, DType::float32));
   sum(multiply(convert(output, DType::float32), weights)).backward();
   for (const Variable& leaf : leaves) {
     BOOST_CHECK(leaf.grad().dtype() == leaf.dtype());
-    pass.gradients.push_back(values_of(leaf.grad()));
+    result.gradients.push_back(values_of(leaf.grad()));
   }
-  return pass;
+  return result;
 }
 
 /// |found - expected| / |expected| of all elements together, with at least 0.1 for each expected one.
@@ -141,15 +141,15 @@ BOOST_AUTO_TEST_CASE(every_public_op_has_a_case) {
 
 BOOST_AUTO_TEST_CASE(gradients_equal_central_differences) {
   for_each_case([](const OpCase& op_case) {
-    const GradcheckResult result = gradcheck(op_case.function, op_case.inputs);
+    const GradcheckResult result = normtune::gradcheck(op_case.function, op_case.inputs);
     BOOST_CHECK_MESSAGE(result, result.message);
   });
 }
 
 BOOST_AUTO_TEST_CASE(values_and_gradients_equal_the_reference) {
   for_each_case([](const OpCase& op_case) {
-    const Pass found = run(op_case.function, op_case.inputs, DType::float64);
-    const Pass expected = run(op_case.reference, op_case.inputs, DType::float64);
+    const OpResult found = run(op_case.function, op_case.inputs, DType::float64);
+    const OpResult expected = run(op_case.reference, op_case.inputs, DType::float64);
     BOOST_CHECK(found.output_shape == expected.output_shape);
     BOOST_CHECK_LE(largest_error(found.output, expected.output), op_case.tolerance.float64);
     for (size_t i = 0; i < expected.gradients.size(); ++i) {
@@ -162,8 +162,8 @@ BOOST_AUTO_TEST_CASE(values_and_gradients_equal_the_reference) {
 BOOST_AUTO_TEST_CASE(float32_is_close_to_float64) {
   for_each_case([](const OpCase& op_case) {
     const std::vector<Tensor> inputs = rounded_to_float32(op_case.inputs);
-    const Pass found = run(op_case.function, inputs, DType::float32);
-    const Pass expected = run(op_case.function, inputs, DType::float64);
+    const OpResult found = run(op_case.function, inputs, DType::float32);
+    const OpResult expected = run(op_case.function, inputs, DType::float64);
     BOOST_CHECK_LE(largest_error(found.output, expected.output), op_case.tolerance.float32);
     BOOST_REQUIRE(found.gradients.size() == expected.gradients.size());
     for (size_t i = 0; i < expected.gradients.size(); ++i) {
@@ -177,8 +177,8 @@ BOOST_AUTO_TEST_CASE(activations_in_bfloat16_are_close_to_float64) {
   size_t cases = 0;
   for_each_case([&](const OpCase& op_case) {
     if (!ops_in_bfloat16().contains(op_case.op)) return;
-    const Pass found = run_in_bfloat16(op_case);
-    const Pass expected = run(op_case.function, op_case.inputs, DType::float64);
+    const OpResult found = run_in_bfloat16(op_case);
+    const OpResult expected = run(op_case.function, op_case.inputs, DType::float64);
     BOOST_CHECK_LE(relative_distance(found.output, expected.output), 2e-2);
     for (size_t i = 0; i < expected.gradients.size(); ++i) {
       BOOST_TEST_CONTEXT("input " << i)
@@ -194,10 +194,10 @@ BOOST_AUTO_TEST_CASE(bits_do_not_depend_on_the_number_of_threads) {
   for_each_case([](const OpCase& op_case) {
     for (DType dtype : {DType::float32, DType::float64}) {
       omp_set_num_threads(1);
-      const Pass expected = run(op_case.function, op_case.inputs, dtype);
+      const OpResult expected = run(op_case.function, op_case.inputs, dtype);
       for (int num_threads : {2, 3}) {
         omp_set_num_threads(num_threads);
-        const Pass found = run(op_case.function, op_case.inputs, dtype);
+        const OpResult found = run(op_case.function, op_case.inputs, dtype);
         BOOST_CHECK(found.output == expected.output);
         BOOST_CHECK(found.gradients == expected.gradients);
       }

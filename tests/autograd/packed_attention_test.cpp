@@ -44,7 +44,7 @@ Variable composed(const Variable& query, const Variable& key, const Variable& va
   for (int64_t head = 0; head < num_heads; ++head) {
     const auto part = [&](const Variable& x) { return slice_columns(x, head * d, (head + 1) * d); };
     const Variable scores =
-        scale(matmul(part(query), part(key), false, true), 1 / std::sqrt(static_cast<double>(d)));
+        scale(normtune::matmul(part(query), part(key), false, true), 1 / std::sqrt(static_cast<double>(d)));
     Variable probs = softmax(add(scores, other_sequences));  // [num_queries, total_tokens]
     if (mask.active()) {
       const int64_t width = bounds.back();
@@ -52,7 +52,7 @@ Variable composed(const Variable& query, const Variable& key, const Variable& va
       probs = multiply(probs, pairs(query_bounds, bounds, 0.0,
                                     [&](int64_t i, int64_t j) { return factors[i * width + j]; }));
     }
-    heads.push_back(matmul(probs, part(value)));
+    heads.push_back(normtune::matmul(probs, part(value)));
   }
   return concat_columns(heads);
 }
@@ -88,7 +88,7 @@ OpCase attention_case(std::string variant, const std::vector<int32_t>& query_bou
           }};
 }
 
-const RegisterOpCases cases{
+const RegisterOpCases packed_attention_cases{
     self_attention_case("one sequence", {0, 5}, 6, 2, 0),
     self_attention_case("three sequences, one of length 1", {0, 3, 4, 11}, 6, 2, 0),
     self_attention_case("dropout", {0, 5, 6, 8}, 6, 3, 0.3),
@@ -101,10 +101,6 @@ const RegisterOpCases cases{
     attention_case("all queries", {0, 3, 4}, {0, 3, 4}, 5, 1, 0),
     attention_case("fewer and more queries than keys", {0, 2, 5}, {0, 3, 4}, 4, 2, 0.2),
 };
-
-Variable variable(const Shape& shape, bool requires_grad = true) {
-  return Variable(random_tensor(shape), requires_grad);
-}
 
 }  // namespace
 
@@ -148,11 +144,11 @@ BOOST_AUTO_TEST_CASE(equal_keys_average_the_values) {
 BOOST_AUTO_TEST_CASE(only_queries_keys_values_and_denominators_are_saved) {
   const Tensor bounds = indices({0, 3, 4});
   const Variable bounds_variable(bounds);
-  const Variable qkv = variable({4, 12});
+  const Variable qkv = random_variable({4, 12});
   const size_t denominators = 4 * 2 * sizeof(double);
   BOOST_TEST(saved_bytes(packed_self_attention(qkv, bounds, 2, {}), std::vector{bounds_variable}) ==
              qkv.tensor().nbytes() + denominators);
-  const Variable query = variable({4, 4}), key_value = variable({4, 8});
+  const Variable query = random_variable({4, 4}), key_value = random_variable({4, 8});
   BOOST_TEST(
       saved_bytes(packed_attention(query, key_value, bounds, bounds, 2, {}), std::vector{bounds_variable}) ==
       query.tensor().nbytes() + key_value.tensor().nbytes() + denominators);
@@ -164,10 +160,10 @@ BOOST_AUTO_TEST_CASE(self_attention_refuses_what_does_not_fit) {
                         const DropoutMask& mask = {}) {
     packed_self_attention(qkv, bounds, num_heads, mask);
   };
-  const Variable qkv = variable({4, 12});
-  BOOST_CHECK_EXCEPTION(apply(variable({4}), indices({0, 4}), 2), std::invalid_argument,
+  const Variable qkv = random_variable({4, 12});
+  BOOST_CHECK_EXCEPTION(apply(random_variable({4}), indices({0, 4}), 2), std::invalid_argument,
                         says(op + "expected qkv with 2 dimensions, found shape [4]"));
-  BOOST_CHECK_EXCEPTION(apply(variable({4, 11}), indices({0, 4}), 2), std::invalid_argument,
+  BOOST_CHECK_EXCEPTION(apply(random_variable({4, 11}), indices({0, 4}), 2), std::invalid_argument,
                         says(op + "expected qkv with 3 * hidden_size columns, found 11"));
   for (int64_t num_heads : {0, 3, -2}) {
     BOOST_CHECK_EXCEPTION(apply(qkv, indices({0, 4}), num_heads), std::invalid_argument,
@@ -196,13 +192,13 @@ BOOST_AUTO_TEST_CASE(attention_refuses_what_does_not_fit) {
                         const Tensor& bounds, int64_t num_heads = 2, const DropoutMask& mask = {}) {
     packed_attention(query, key_value, query_bounds, bounds, num_heads, mask);
   };
-  const Variable query = variable({2, 4}), key_value = variable({5, 8});
+  const Variable query = random_variable({2, 4}), key_value = random_variable({5, 8});
   const Tensor one_each = indices({0, 1, 2}), bounds = indices({0, 3, 5});
-  BOOST_CHECK_EXCEPTION(apply(variable({4}), key_value, one_each, bounds), std::invalid_argument,
+  BOOST_CHECK_EXCEPTION(apply(random_variable({4}), key_value, one_each, bounds), std::invalid_argument,
                         says(op + "expected query with 2 dimensions"));
-  BOOST_CHECK_EXCEPTION(apply(query, variable({8}), one_each, bounds), std::invalid_argument,
+  BOOST_CHECK_EXCEPTION(apply(query, random_variable({8}), one_each, bounds), std::invalid_argument,
                         says(op + "expected key_value with 2 dimensions"));
-  BOOST_CHECK_EXCEPTION(apply(query, variable({5, 7}), one_each, bounds), std::invalid_argument,
+  BOOST_CHECK_EXCEPTION(apply(query, random_variable({5, 7}), one_each, bounds), std::invalid_argument,
                         says(op + "expected key_value of shape [5, 8], found [5, 7]"));
   BOOST_CHECK_EXCEPTION(apply(query, key_value, one_each, bounds, 3), std::invalid_argument,
                         says(op + "expected num_heads to divide hidden_size 4"));

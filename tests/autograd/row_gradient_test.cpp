@@ -15,9 +15,9 @@ using namespace normtune::test;
 namespace {
 
 constexpr int64_t vocab_size = 11, hidden_size = 5, padding_idx = 0;
-const std::vector<int32_t> ids{3, 1, 0, 10, 3, 3};
+const std::vector<int32_t> word_ids{3, 1, 0, 10, 3, 3};
 
-Variable table() {
+Variable embedding_table() {
   return Variable(random_tensor({vocab_size, hidden_size}), /*requires_grad=*/true);
 }
 
@@ -52,44 +52,44 @@ std::vector<double> sum_of(std::vector<double> a, const std::vector<double>& b) 
 BOOST_AUTO_TEST_SUITE(row_gradient)
 
 BOOST_AUTO_TEST_CASE(a_table_keeps_the_rows_that_were_looked_up) {
-  const Variable weight = table();
-  loss_of(embedding(weight, indices(ids), padding_idx)).backward();
+  const Variable weight = embedding_table();
+  loss_of(embedding(weight, indices(word_ids), padding_idx)).backward();
   BOOST_REQUIRE(weight.row_grad() != nullptr);
   BOOST_TEST(weight.has_grad());
   BOOST_TEST(weight.row_grad()->rows.to_vector<int32_t>() == (std::vector<int32_t>{1, 3, 10}));
   BOOST_CHECK((weight.row_grad()->values.shape() == Shape{3, hidden_size}));
-  BOOST_CHECK(values_of(weight.row_grad()->dense()) == expected_gradient(ids));
+  BOOST_CHECK(values_of(weight.row_grad()->dense()) == expected_gradient(word_ids));
 }
 
 BOOST_AUTO_TEST_CASE(whoever_asks_for_the_whole_gradient_gets_it) {
-  Variable weight = table();
-  loss_of(embedding(weight, indices(ids), padding_idx)).backward();
-  BOOST_CHECK(values_of(weight.grad()) == expected_gradient(ids));
+  Variable weight = embedding_table();
+  loss_of(embedding(weight, indices(word_ids), padding_idx)).backward();
+  BOOST_CHECK(values_of(weight.grad()) == expected_gradient(word_ids));
   BOOST_TEST(weight.row_grad() == nullptr);
   weight.zero_grad();
   BOOST_TEST(!weight.has_grad());
 }
 
 BOOST_AUTO_TEST_CASE(zero_grad_forgets_rows) {
-  Variable weight = table();
-  loss_of(embedding(weight, indices(ids), padding_idx)).backward();
+  Variable weight = embedding_table();
+  loss_of(embedding(weight, indices(word_ids), padding_idx)).backward();
   weight.zero_grad();
   BOOST_TEST(!weight.has_grad());
   BOOST_TEST(!weight.grad().defined());
 }
 
 BOOST_AUTO_TEST_CASE(batches_add_up_row_by_row) {
-  const Variable weight = table();
+  const Variable weight = embedding_table();
   const std::vector<int32_t> others{4, 3, 0, 4};
-  loss_of(embedding(weight, indices(ids), padding_idx)).backward();
+  loss_of(embedding(weight, indices(word_ids), padding_idx)).backward();
   loss_of(embedding(weight, indices(others), padding_idx), 8).backward();
   BOOST_REQUIRE(weight.row_grad() != nullptr);
   BOOST_TEST(weight.row_grad()->rows.to_vector<int32_t>() == (std::vector<int32_t>{1, 3, 4, 10}));
-  BOOST_CHECK(values_of(weight.grad()) == sum_of(expected_gradient(ids), expected_gradient(others, 8)));
+  BOOST_CHECK(values_of(weight.grad()) == sum_of(expected_gradient(word_ids), expected_gradient(others, 8)));
 }
 
 BOOST_AUTO_TEST_CASE(nothing_but_padding_gives_no_row) {
-  const Variable weight = table();
+  const Variable weight = embedding_table();
   loss_of(embedding(weight, indices({0, 0}), padding_idx)).backward();
   BOOST_REQUIRE(weight.row_grad() != nullptr);
   BOOST_TEST(weight.row_grad()->rows.numel() == 0);
@@ -98,8 +98,8 @@ BOOST_AUTO_TEST_CASE(nothing_but_padding_gives_no_row) {
 
 /// As the word embeddings of masked-language modelling, which are the decoder's weight too.
 BOOST_AUTO_TEST_CASE(a_tied_table_has_a_whole_gradient) {
-  const Variable weight = table(), hidden = Variable(random_tensor({2, hidden_size}, 3));
-  const auto decoded = [&] { return matmul(hidden, weight, false, true); };
+  const Variable weight = embedding_table(), hidden = Variable(random_tensor({2, hidden_size}, 3));
+  const auto decoded = [&] { return normtune::matmul(hidden, weight, false, true); };
   const auto gradient_of = [&](const Variable& loss) {
     Variable leaf = weight;
     leaf.zero_grad();
@@ -107,28 +107,29 @@ BOOST_AUTO_TEST_CASE(a_tied_table_has_a_whole_gradient) {
     return values_of(leaf.grad());
   };
   const std::vector<double> of_decoder = gradient_of(loss_of(decoded(), 9));
-  const auto looked_up = [&] { return embedding(weight, indices(ids), padding_idx); };
-  const std::vector<double> expected = sum_of(of_decoder, expected_gradient(ids));
+  const auto looked_up = [&] { return embedding(weight, indices(word_ids), padding_idx); };
+  const std::vector<double> expected = sum_of(of_decoder, expected_gradient(word_ids));
   BOOST_CHECK(gradient_of(add(loss_of(looked_up()), loss_of(decoded(), 9))) == expected);
   BOOST_CHECK(gradient_of(add(loss_of(decoded(), 9), loss_of(looked_up()))) == expected);
 }
 
 BOOST_AUTO_TEST_CASE(a_table_that_is_no_leaf_passes_a_whole_gradient_on) {
-  const Variable weight = table();
-  loss_of(embedding(scale(weight, 2), indices(ids), padding_idx)).backward();
+  const Variable weight = embedding_table();
+  loss_of(embedding(scale(weight, 2), indices(word_ids), padding_idx)).backward();
   BOOST_TEST(weight.row_grad() == nullptr);
-  std::vector<double> expected = expected_gradient(ids);
+  std::vector<double> expected = expected_gradient(word_ids);
   for (double& value : expected) value *= 2;
   BOOST_CHECK(values_of(weight.grad()) == expected);
 }
 
 BOOST_AUTO_TEST_CASE(squares_of_examples_are_whole) {
-  const Variable word = table(), position(random_tensor({6, hidden_size}, 2)),
+  const Variable word = embedding_table(), position(random_tensor({6, hidden_size}, 2)),
                  type(random_tensor({1, hidden_size}, 3)), gain(random_tensor({hidden_size}, 4)),
                  bias(random_tensor({hidden_size}, 5));
   const auto embedded = [&] {
-    return embeddings_layer_norm(word, position, type, indices(ids), indices({0, 1, 2, 3, 4, 5}),
-                                 indices({0, 0, 0, 0, 0, 0}), gain, bias, 1e-5, {}, padding_idx);
+    return normtune::embeddings_layer_norm(word, position, type, indices(word_ids),
+                                           indices({0, 1, 2, 3, 4, 5}), indices({0, 0, 0, 0, 0, 0}), gain,
+                                           bias, 1e-5, {}, padding_idx);
   };
   loss_of(embedded()).backward_squares(indices({0, 6}));
   BOOST_TEST(word.row_grad() == nullptr);

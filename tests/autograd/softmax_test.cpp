@@ -26,7 +26,7 @@ OpCase softmax_case(std::string variant, const Tensor& input) {
           })};
 }
 
-const RegisterOpCases cases{
+const RegisterOpCases softmax_cases{
     softmax_case("rank 2", random_tensor({5, 7})), softmax_case("rank 3", random_tensor({2, 3, 11})),
     softmax_case("slice", random_slice({3, 19})),  softmax_case("one element a row", random_tensor({5, 1})),
     softmax_case("vector", random_tensor({13})),

@@ -6,14 +6,14 @@
 
 namespace normtune {
 
-using fixtures::check_error;
+using fixtures::check_error_parts;
 
 namespace {
 
 void refuses(const std::vector<std::string>& parts, const std::function<void(ComparisonOptions&)>& change) {
   ComparisonOptions options = comparison::options("out");
   change(options);
-  check_error(ErrorKind::usage, parts, [&] { check_comparison_options(options); });
+  check_error_parts(ErrorKind::usage, parts, [&] { check_comparison_options(options); });
 }
 
 }  // namespace
@@ -38,8 +38,8 @@ BOOST_AUTO_TEST_CASE(malformed_learning_rates) {
     if (trailing_comma) {
       BOOST_CHECK_EQUAL(parse_learning_rates(text).at("full").size(), 1u);
     } else {
-      check_error(ErrorKind::usage, {"--learning_rates: expected METHOD=RATE"},
-                  [&] { parse_learning_rates(text); });
+      check_error_parts(ErrorKind::usage, {"--learning_rates: expected METHOD=RATE"},
+                        [&] { parse_learning_rates(text); });
     }
   }
 }

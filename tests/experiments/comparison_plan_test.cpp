@@ -27,7 +27,7 @@ ComparedRun run_of(const std::string& method, const std::function<void(Compariso
   return first_run(options);
 }
 
-using Change = std::function<void(ComparisonOptions&)>;
+using OptionsChange = std::function<void(ComparisonOptions&)>;
 
 }  // namespace
 
@@ -74,7 +74,7 @@ BOOST_AUTO_TEST_CASE(defaults_are_part_of_the_identity) {
 }
 
 BOOST_AUTO_TEST_CASE(what_changes_no_number_does_not_change_the_id) {
-  const std::vector<std::pair<std::string, Change>> changes = {
+  const std::vector<std::pair<std::string, OptionsChange>> changes = {
       {"output_dir", [](auto& o) { o.output_dir = o.finetune.output_dir = "elsewhere"; }},
       {"model_name_or_path", [](auto& o) { o.finetune.model_name_or_path = "/moved/model"; }},
       {"glue_dir", [](auto& o) { o.finetune.task.glue_dir = "/moved/glue"; }},
@@ -107,7 +107,7 @@ BOOST_AUTO_TEST_CASE(what_changes_no_number_does_not_change_the_id) {
 }
 
 BOOST_AUTO_TEST_CASE(what_changes_numbers_changes_the_id) {
-  const std::vector<std::pair<std::string, Change>> changes = {
+  const std::vector<std::pair<std::string, OptionsChange>> changes = {
       {"learning rate", [](auto& o) { o.learning_rates["full"] = {1e-4}; }},
       {"seed", [](auto& o) { o.seeds = {2}; }},
       {"data_seed", [](auto& o) { o.finetune.data_seed = 5; }},
@@ -142,7 +142,7 @@ BOOST_AUTO_TEST_CASE(what_changes_numbers_changes_the_id) {
 }
 
 BOOST_AUTO_TEST_CASE(options_of_a_method_count_for_it) {
-  const std::vector<std::pair<std::string, Change>> changes = {
+  const std::vector<std::pair<std::string, OptionsChange>> changes = {
       {"lora", [](auto& o) { o.finetune.method.lora_alpha = 2; }},
       {"houlsby", [](auto& o) { o.finetune.method.adapter_size = 2; }},
       {"houlsby", [](auto& o) { o.finetune.method.houlsby_layernorm = false; }},

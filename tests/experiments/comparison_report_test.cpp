@@ -6,7 +6,7 @@
 
 namespace normtune {
 
-using fixtures::check_error;
+using fixtures::check_error_parts;
 
 namespace {
 
@@ -23,7 +23,7 @@ ScoreCell cell(const std::string& row, const std::string& task, const std::strin
   return cell;
 }
 
-ScoreTable table() {
+ScoreTable score_table() {
   ScoreTable table{
       .rows = {"full", "random"}, .tasks = {"cola", "stsb", "average"}, .split = "dev", .num_seeds = 2};
   table.cells = {cell("full", "cola", "matthews_correlation", {.5, .75}, 12345678),
@@ -48,7 +48,8 @@ const std::vector<Baseline> baselines = {{"bag of words", "cola", .125, "counts"
 BOOST_AUTO_TEST_SUITE(comparison_report)
 
 BOOST_AUTO_TEST_CASE(markdown_to_the_byte) {
-  const ComparisonReport report = make_comparison_report(table(), compare_methods(table()), baselines);
+  const ComparisonReport report =
+      make_comparison_report(score_table(), compare_methods(score_table()), baselines);
   BOOST_CHECK_EQUAL(report.markdown, R"(| method | cola | stsb | average | n | failed | trainable | share % |
 |---|---:|---:|---:|---:|---:|---:|---:|
 | full | **62.50 ± 17.68** | **50.00 ± 0.00** | **56.25 ± 8.84** | 2 | 0 | 12,345,678 | 100 |
@@ -76,7 +77,7 @@ BOOST_AUTO_TEST_CASE(markdown_to_the_byte) {
 }
 
 BOOST_AUTO_TEST_CASE(terminal_to_the_byte) {
-  const ComparisonReport report = make_comparison_report(table(), compare_methods(table()), {});
+  const ComparisonReport report = make_comparison_report(score_table(), compare_methods(score_table()), {});
   BOOST_CHECK_EQUAL(report.text,
                     R"(method           cola          stsb       average    n  failed   trainable   share %
 full    62.50 ± 17.68  50.00 ± 0.00  56.25 ± 8.84    2       0  12,345,678       100
@@ -92,7 +93,7 @@ An element mask (random, mask) costs what training its tensors whole costs; over
 }
 
 BOOST_AUTO_TEST_CASE(latex_to_the_byte) {
-  const ComparisonReport report = make_comparison_report(table(), {}, baselines);
+  const ComparisonReport report = make_comparison_report(score_table(), {}, baselines);
   BOOST_CHECK_EQUAL(
       report.latex,
       R"(% Scores in per cent on dev: cola matthews_correlation, stsb spearmanr. Mean ± sample standard deviation over 2 seeds; n: scores that exist.
@@ -133,13 +134,13 @@ BOOST_AUTO_TEST_CASE(baselines_from_a_file) {
   BOOST_CHECK_EQUAL(read[0].source, "counts, by word");
   const auto refuses = [&](const std::string& content, const std::vector<std::string>& parts) {
     const std::filesystem::path file = folder.write("bad.csv", content);
-    check_error(ErrorKind::data, parts, [&] { read_baselines(file); });
+    check_error_parts(ErrorKind::data, parts, [&] { read_baselines(file); });
   };
   refuses("", {"bad.csv", "method,task,score,source"});
   refuses("method,task,score\n", {"method,task,score,source"});
   refuses("method,task,score,source\nx,cola,.5\n", {"bad.csv:2", "4 fields", "3"});
   refuses("method,task,score,source\nx,cola,12.5,y\n", {"bad.csv:2", "fraction", "12.5"});
-  check_error(ErrorKind::data, {"nowhere.csv"}, [&] { read_baselines(folder / "nowhere.csv"); });
+  check_error_parts(ErrorKind::data, {"nowhere.csv"}, [&] { read_baselines(folder / "nowhere.csv"); });
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -9,18 +9,18 @@
 #include "tests/experiments/fixtures.h"
 
 using namespace normtune;
-using fixtures::check_error;
+using fixtures::check_error_parts;
 using fixtures::TemporaryFolder;
 
 namespace {
 
-const std::string norm = "bert.encoder.layer.{}.output.LayerNorm.{}";
+const std::string layer_norm_tensor = "bert.encoder.layer.{}.output.LayerNorm.{}";
 
 std::string gain(int layer) {
-  return fmt::format(fmt::runtime(norm), layer, "weight");
+  return fmt::format(fmt::runtime(layer_norm_tensor), layer, "weight");
 }
 std::string bias(int layer) {
-  return fmt::format(fmt::runtime(norm), layer, "bias");
+  return fmt::format(fmt::runtime(layer_norm_tensor), layer, "bias");
 }
 
 NamedTensor named(const std::string& name, const std::vector<double>& values) {
@@ -117,8 +117,8 @@ BOOST_AUTO_TEST_CASE(the_classifier_is_never_chosen) {
   size.scope = "*";
   BOOST_TEST(choose_by_score(example_scores(), size).mask.tensors.at(0).name == "bert.pooler.dense.bias");
   size.scope = "classifier.*";
-  check_error(ErrorKind::usage, {"--scope", "classifier.*"},
-              [&] { choose_by_score(example_scores(), size); });
+  check_error_parts(ErrorKind::usage, {"--scope", "classifier.*"},
+                    [&] { choose_by_score(example_scores(), size); });
 }
 
 BOOST_AUTO_TEST_CASE(rounding_noise_ranks_last) {
@@ -140,15 +140,16 @@ BOOST_AUTO_TEST_CASE(zero_scores_are_told) {
 }
 
 BOOST_AUTO_TEST_CASE(mistakes) {
-  check_error(ErrorKind::usage, {"--top_k: expected at most the 12 elements of 'bert.encoder.*', found 13"},
-              [] { chosen(top(13)); });
-  check_error(ErrorKind::usage, {"--scope", "'*.attention.*'"}, [] {  // the scores have none
+  check_error_parts(ErrorKind::usage,
+                    {"--top_k: expected at most the 12 elements of 'bert.encoder.*', found 13"},
+                    [] { chosen(top(13)); });
+  check_error_parts(ErrorKind::usage, {"--scope", "'*.attention.*'"}, [] {  // the scores have none
     MaskSize size = top(1);
     size.scope = "*.attention.*";
     chosen(size);
   });
-  check_error(ErrorKind::usage, {"either --top_k or --top_share"},
-              [] { chosen({.top_k = {}, .top_share = {}}); });
+  check_error_parts(ErrorKind::usage, {"either --top_k or --top_share"},
+                    [] { chosen({.top_k = {}, .top_share = {}}); });
 }
 
 BOOST_AUTO_TEST_CASE(files_count_the_same) {
@@ -171,7 +172,7 @@ BOOST_AUTO_TEST_CASE(files_that_are_no_scores) {
   const TemporaryFiles files;
   const auto good = files.write("good", {named(bias(0), {1, 2, 3})});
   const auto refuse = [&](const std::filesystem::path& bad, const std::string& reason) {
-    check_error(ErrorKind::model, {bad.string(), reason}, [&] {
+    check_error_parts(ErrorKind::model, {bad.string(), reason}, [&] {
       read_element_scores({good, bad}, "from-fisher");
     });
   };

@@ -7,7 +7,7 @@
 
 namespace normtune {
 
-using fixtures::check_error;
+using fixtures::check_error_parts;
 using tiny::Workspace;
 
 namespace {

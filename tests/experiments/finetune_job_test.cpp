@@ -2,7 +2,6 @@
 
 #include <boost/test/unit_test.hpp>
 #include <cmath>
-#include <cstring>
 
 #include "experiments/checkpoint_folder.h"
 #include "experiments/evaluation.h"
@@ -10,10 +9,11 @@
 #include "nn/mask_file.h"
 #include "nn/peft_folder.h"
 #include "tests/experiments/tiny_run.h"
+#include "tests/nn/tensor_helpers.h"
 
 namespace normtune {
 
-using fixtures::check_error;
+using fixtures::check_error_parts;
 using fixtures::content_of;
 using tiny::metrics_lines;
 using tiny::results_of;
@@ -29,11 +29,6 @@ const std::vector<std::string> all_methods = {
     "random",        "mask",           "houlsby",        "pfeiffer",
     "lora"};
 
-bool equal_bytes(const Tensor& a, const Tensor& b) {
-  return a.shape() == b.shape() && a.dtype() == b.dtype() &&
-         std::memcmp(a.raw_data(), b.raw_data(), a.nbytes()) == 0;
-}
-
 /// Names of the tensors in which two model folders differ, the classifier apart.
 std::set<std::string> changed_tensors(const fs::path& before, const fs::path& after) {
   const StateDict a = read_state_dict(before), b = read_state_dict(after);
@@ -41,7 +36,7 @@ std::set<std::string> changed_tensors(const fs::path& before, const fs::path& af
   for (const NamedTensor& tensor : a.tensors) {
     const Tensor* other = b.find(tensor.name);
     BOOST_REQUIRE_MESSAGE(other != nullptr, tensor.name);
-    if (!equal_bytes(tensor.tensor, *other)) changed.insert(tensor.name);
+    if (!testing::equal_bits(tensor.tensor, *other)) changed.insert(tensor.name);
   }
   return changed;
 }
@@ -350,8 +345,8 @@ BOOST_AUTO_TEST_CASE(unmerged_deltas) {
   const Model merged = load_model(options.output_dir, {}),
               delta = load_model(options.output_dir / "peft", {});
   for (const Parameter& parameter : merged.bert.parameters()) {
-    BOOST_CHECK_MESSAGE(equal_bytes(parameter.variable.tensor(),
-                                    delta.bert.parameters().at(parameter.name).variable.tensor()),
+    BOOST_CHECK_MESSAGE(testing::equal_bits(parameter.variable.tensor(),
+                                            delta.bert.parameters().at(parameter.name).variable.tensor()),
                         parameter.name);
   }
 }
@@ -361,7 +356,7 @@ void check_equal_models(const fs::path& folder) {
   const Model whole = load_model(folder, {}), delta = load_model(folder / "peft", {});
   for (const Parameter& parameter : whole.bert.parameters()) {
     const Tensor& other = delta.bert.parameters().at(parameter.name).variable.tensor();
-    BOOST_CHECK_MESSAGE(equal_bytes(parameter.variable.tensor(), other), parameter.name);
+    BOOST_CHECK_MESSAGE(testing::equal_bits(parameter.variable.tensor(), other), parameter.name);
   }
 }
 
@@ -399,7 +394,8 @@ BOOST_AUTO_TEST_CASE(what_cannot_be_exported_is_refused_before_the_training) {
     FinetuneOptions options = with_method(workspace.options("run"), method);
     options.save_unmerged = true;
     options.method.train_params = train_params;
-    check_error(ErrorKind::usage, {"--save_unmerged", named, "--train_params"}, [&] { finetune(options); });
+    check_error_parts(ErrorKind::usage, {"--save_unmerged", named, "--train_params"},
+                      [&] { finetune(options); });
     BOOST_CHECK(is_empty_run_folder(options.output_dir));
   };
   refuse("lora", "*lora_*,*LayerNorm*", "bert.embeddings.LayerNorm.weight");
@@ -414,10 +410,10 @@ BOOST_AUTO_TEST_CASE(what_cannot_be_exported_is_refused_before_the_training) {
 
   options.random_init = true;
   options.output_dir = workspace.folder / "random";
-  check_error(ErrorKind::usage, {"--save_unmerged", "--random_init"}, [&] { finetune(options); });
+  check_error_parts(ErrorKind::usage, {"--save_unmerged", "--random_init"}, [&] { finetune(options); });
   options.random_init = false;
   options.model_name_or_path = workspace.folder / "part" / "peft";
-  check_error(ErrorKind::usage, {"--save_unmerged", "delta"}, [&] { finetune(options); });
+  check_error_parts(ErrorKind::usage, {"--save_unmerged", "delta"}, [&] { finetune(options); });
 }
 
 BOOST_AUTO_TEST_CASE(adapters_go_to_their_folder) {
@@ -438,7 +434,8 @@ BOOST_AUTO_TEST_CASE(rules_of_the_output_folder) {
   FinetuneOptions options = workspace.options("run");
   options.max_steps = 1;
   workspace.folder.write("run/notes.txt", "mine");
-  check_error(ErrorKind::usage, {"run", "not empty", "--overwrite_output_dir"}, [&] { finetune(options); });
+  check_error_parts(ErrorKind::usage, {"run", "not empty", "--overwrite_output_dir"},
+                    [&] { finetune(options); });
   options.overwrite_output_dir = true;
   workspace.folder.write("run/checkpoint-900/model.safetensors", "of an earlier run");
   finetune(options);
@@ -446,12 +443,12 @@ BOOST_AUTO_TEST_CASE(rules_of_the_output_folder) {
   BOOST_CHECK(!fs::exists(options.output_dir / "checkpoint-900"));
 
   options.output_dir = workspace.folder.write("file", "");
-  check_error(ErrorKind::write, {"is a file"}, [&] { finetune(options); });
+  check_error_parts(ErrorKind::write, {"is a file"}, [&] { finetune(options); });
   options.output_dir = workspace.model;
-  check_error(ErrorKind::usage, {"--output_dir", "lies in it"}, [&] { finetune(options); });
+  check_error_parts(ErrorKind::usage, {"--output_dir", "lies in it"}, [&] { finetune(options); });
   options.output_dir = workspace.folder / "locked";
   const FolderLock lock(options.output_dir);
-  check_error(ErrorKind::write, {"locked", "running process"}, [&] { finetune(options); });
+  check_error_parts(ErrorKind::write, {"locked", "running process"}, [&] { finetune(options); });
 }
 
 BOOST_AUTO_TEST_CASE(refuses_options_that_do_not_fit) {
@@ -460,7 +457,7 @@ BOOST_AUTO_TEST_CASE(refuses_options_that_do_not_fit) {
                           ErrorKind kind = ErrorKind::usage) {
     FinetuneOptions options = workspace.options("run");
     change(options);
-    check_error(kind, parts, [&] { finetune(options); });
+    check_error_parts(kind, parts, [&] { finetune(options); });
     BOOST_CHECK(is_empty_run_folder(options.output_dir));
   };
   refuse({"--method", "layernorm"}, [](auto& options) { options.method.method = "layernom"; });
@@ -498,7 +495,7 @@ BOOST_AUTO_TEST_CASE(pairs_need_two_token_types) {
   finetune(options);  // single texts are fine
   options.output_dir = workspace.folder / "pairs";
   options.task.task_name = "rte";
-  check_error(ErrorKind::model, {"one token type", "two texts"}, [&] { finetune(options); });
+  check_error_parts(ErrorKind::model, {"one token type", "two texts"}, [&] { finetune(options); });
 }
 
 BOOST_AUTO_TEST_CASE(stops_at_the_first_value_that_is_not_finite) {
@@ -512,7 +509,8 @@ BOOST_AUTO_TEST_CASE(stops_at_the_first_value_that_is_not_finite) {
   options.warmup_steps = 1;
   options.learning_rate = 3e38;
   options.optim = "adamw_bert";
-  check_error(ErrorKind::numeric, {"step 2", "tensor '", "--learning_rate"}, [&] { finetune(options); });
+  check_error_parts(ErrorKind::numeric, {"step 2", "tensor '", "--learning_rate"},
+                    [&] { finetune(options); });
   // The last good checkpoint is there, and no other.
   BOOST_CHECK_EQUAL(metrics_lines(options.output_dir, "checkpoint").size(), 1);
   BOOST_CHECK((checkpoint_steps(options.output_dir) == std::vector<int64_t>{1}));

@@ -25,12 +25,11 @@ using nlohmann::json;
 
 namespace {
 
-const fs::path files = fs::path(NORMTUNE_TEST_FILES) / "bert";
 // Methods that draw no new tensors: those start from the folder alone.
-const std::vector<std::string> runs = {"train_full",         "train_layernorm",          "train_bitfit",
-                                       "train_adamw_hf",     "train_adamw_bert",         "train_sgd",
-                                       "train_accumulation", "train_accumulation_ragged"};
-const std::vector<std::string> precisions = {"fp32", "fp64"};
+const std::vector<std::string> finetuning_runs = {
+    "train_full",       "train_layernorm", "train_bitfit",       "train_adamw_hf",
+    "train_adamw_bert", "train_sgd",       "train_accumulation", "train_accumulation_ragged"};
+const std::vector<std::string> finetuning_precisions = {"fp32", "fp64"};
 
 /// A model folder with generated weights and the vocabulary of the texts.
 void write_model(const fs::path& folder, const Case& recorded, const json& vocabulary) {
@@ -125,12 +124,12 @@ void check_frozen_weights(const fs::path& folder, const fs::path& before, const 
 
 BOOST_AUTO_TEST_SUITE(finetune_parity)
 
-BOOST_DATA_TEST_CASE(a_run_equals_the_pytorch_loop, data::make(runs) * data::make(precisions), run,
-                     precision) {
+BOOST_DATA_TEST_CASE(a_run_equals_the_pytorch_loop,
+                     data::make(finetuning_runs) * data::make(finetuning_precisions), run, precision) {
   const bool wide = precision == "fp64";
   const Tolerances tolerance = tolerances(wide ? DType::float64 : DType::float32);
-  const Case recorded(files, run);
-  const json description = read_json_file(files / (run + ".json"), ErrorKind::model).at("recorded");
+  const Case recorded(recorded_cases, run);
+  const json description = read_json_file(recorded_cases / (run + ".json"), ErrorKind::model).at("recorded");
   const fixtures::TemporaryFolder folder;
   write_model(folder / "model", recorded, description.at("vocabulary"));
   write_texts(folder / "train.jsonl", description.at("texts"));
@@ -152,10 +151,10 @@ BOOST_DATA_TEST_CASE(a_run_equals_the_pytorch_loop, data::make(runs) * data::mak
 }
 
 /// With products in bfloat16: the losses are near, and what is frozen stays as it was to the bit.
-BOOST_DATA_TEST_CASE(a_run_in_bf16_stays_near_the_pytorch_loop, data::make(runs), run) {
+BOOST_DATA_TEST_CASE(a_run_in_bf16_stays_near_the_pytorch_loop, data::make(finetuning_runs), run) {
   constexpr double tolerance = 2e-2;  // of the first 10 losses; 5e-2 of later ones
-  const Case recorded(files, run);
-  const json description = read_json_file(files / (run + ".json"), ErrorKind::model).at("recorded");
+  const Case recorded(recorded_cases, run);
+  const json description = read_json_file(recorded_cases / (run + ".json"), ErrorKind::model).at("recorded");
   const fixtures::TemporaryFolder folder;
   write_model(folder / "model", recorded, description.at("vocabulary"));
   write_texts(folder / "train.jsonl", description.at("texts"));

@@ -18,7 +18,6 @@ namespace data = boost::unit_test::data;
 
 namespace {
 
-const fs::path files = fs::path(NORMTUNE_TEST_FILES) / "bert";
 const std::vector<std::string> cases = {"fisher_classes", "fisher_two_classes", "fisher_regression"};
 
 Tensor recorded_labels(const Case& recorded) {
@@ -64,7 +63,7 @@ BOOST_DATA_TEST_CASE(equals_pytorch,
                      data::make(cases) * data::make({"float32", "float64"}) *
                          data::make({"fisher", "expected_fisher"}),
                      name, precision, form) {
-  const Case recorded(files, name);
+  const Case recorded(recorded_cases, name);
   const DType dtype = precision == std::string("float64") ? DType::float64 : DType::float32;
   Bert model(recorded.config, BertHead::classification, dtype);
   for (Parameter& parameter : model.parameters()) {
@@ -158,7 +157,7 @@ BOOST_AUTO_TEST_CASE(a_report_goes_through_json_and_files) {
   BOOST_TEST(elements.names().size() == measurement.elements.size());
   BOOST_TEST(elements.metadata().at("base_model_sha256") ==
              measurement.report.source.model_sha256.at("weights"));
-  fixtures::check_error(ErrorKind::data, {"here: expected what normtune fisher writes"}, [] {
+  fixtures::check_error_parts(ErrorKind::data, {"here: expected what normtune fisher writes"}, [] {
     fisher_report_from_json({{"tensors", 1}}, "here");
   });
 }

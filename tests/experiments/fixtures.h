@@ -24,8 +24,8 @@ inline std::string content_of(const std::filesystem::path& file) {
 }
 
 /// `action` must throw an Error of this kind, on one line, whose message has all of `parts` in it.
-inline void check_error(ErrorKind kind, const std::vector<std::string>& parts,
-                        const std::function<void()>& action) {
+inline void check_error_parts(ErrorKind kind, const std::vector<std::string>& parts,
+                              const std::function<void()>& action) {
   try {
     action();
   } catch (const Error& error) {

@@ -5,7 +5,7 @@
 #include "tests/experiments/fixtures.h"
 
 using namespace normtune;
-using fixtures::check_error;
+using fixtures::check_error_parts;
 using fixtures::TemporaryFolder;
 
 namespace {
@@ -16,7 +16,7 @@ Dataset load(const TemporaryFolder& folder, const char* task, const std::string&
 }
 
 /// idx, label and texts of each row, for comparison in one look.
-std::string summary(const Dataset& dataset) {
+std::string glue_summary(const Dataset& dataset) {
   std::string text;
   for (const Example& example : dataset.examples) {
     text += fmt::format("{}:{}:{}", example.idx, example.label, example.sentence1);
@@ -48,7 +48,7 @@ BOOST_AUTO_TEST_CASE(cola_has_no_header) {
   folder.write("CoLA/dev.tsv", "gj04\t1\t\tFine \"so\" far. \ngj04\t0\t*\tSo \"bad.");
   const Dataset dataset = load(folder, "cola", "dev");
   // Quotes are characters, trailing blanks stay, the last line lacks its LF.
-  BOOST_TEST(summary(dataset) == "0:1:Fine \"so\" far. ;1:0:So \"bad.;");
+  BOOST_TEST(glue_summary(dataset) == "0:1:Fine \"so\" far. ;1:0:So \"bad.;");
   BOOST_TEST(dataset.labelled);
   BOOST_TEST(!dataset.examples[0].sentence2);
   BOOST_REQUIRE(dataset.warnings.size() == 1u);
@@ -60,7 +60,7 @@ BOOST_AUTO_TEST_CASE(test_splits_have_an_index_and_no_label) {
   const TemporaryFolder folder;
   folder.write("CoLA/test.tsv", "index\tsentence\n0\tA.\n1\tB.\n");
   const Dataset dataset = load(folder, "cola", "test");
-  BOOST_TEST(summary(dataset) == "0:-1:A.;1:-1:B.;");
+  BOOST_TEST(glue_summary(dataset) == "0:-1:A.;1:-1:B.;");
   BOOST_TEST(!dataset.labelled);
 }
 
@@ -68,7 +68,7 @@ BOOST_AUTO_TEST_CASE(labelled_test_files_look_like_dev) {
   const TemporaryFolder folder;
   folder.write("CoLA/test_labelled.tsv", "x\t1\t\tA.\n");
   const Dataset dataset = load(folder, "cola", "test_labelled");
-  BOOST_TEST(summary(dataset) == "0:1:A.;");
+  BOOST_TEST(glue_summary(dataset) == "0:1:A.;");
   BOOST_TEST(dataset.warnings.empty());  // nobody published a row count
 }
 
@@ -94,18 +94,18 @@ BOOST_AUTO_TEST_CASE(malformed_row_counts) {
       {"file\trows\nCoLA/dev.tsv\n", {"row_counts.tsv: line 2", "CoLA/dev.tsv"}}};
   for (const auto& [content, parts] : cases) {
     folder.write("row_counts.tsv", content);
-    check_error(ErrorKind::data, parts, [&] { load(folder, "cola", "dev"); });
+    check_error_parts(ErrorKind::data, parts, [&] { load(folder, "cola", "dev"); });
   }
 }
 
 BOOST_AUTO_TEST_CASE(byte_order_mark_and_carriage_returns) {
   const TemporaryFolder folder;
   folder.write("MRPC/train.tsv", "\xEF\xBB\xBF" + mrpc_header + "1\t7\t8\tHe said \"no\tShe said \" no\n");
-  BOOST_TEST(summary(load(folder, "mrpc", "train")) == "0:1:He said \"no/She said \" no;");
+  BOOST_TEST(glue_summary(load(folder, "mrpc", "train")) == "0:1:He said \"no/She said \" no;");
   folder.write("RTE/dev.tsv",
                "index\tsentence1\tsentence2\tlabel\r\n4\ta\tb\tentailment\r\n5\tc\rd\te\tnot_entailment\r\n");
   const Dataset rte = load(folder, "rte", "dev");
-  BOOST_TEST(summary(rte) == "4:0:a/b;5:1:c\rd/e;");
+  BOOST_TEST(glue_summary(rte) == "4:0:a/b;5:1:c\rd/e;");
   BOOST_TEST(rte.warnings.size() == 1u);  // the row count alone
 }
 
@@ -113,7 +113,7 @@ BOOST_AUTO_TEST_CASE(columns_are_found_by_name) {
   const TemporaryFolder folder;
   folder.write("RTE/dev.tsv", "index\tlabel\tsentence2\tsentence1\textra\n3\tentailment\ttwo\tone\tx\n");
   const Dataset dataset = load(folder, "rte", "dev");
-  BOOST_TEST(summary(dataset) == "3:0:one/two;");
+  BOOST_TEST(glue_summary(dataset) == "3:0:one/two;");
   BOOST_TEST(dataset.warnings[0].find("expected the header index|sentence1|sentence2|label") !=
              std::string::npos);
 }
@@ -126,17 +126,17 @@ BOOST_AUTO_TEST_CASE(mrpc_from_the_paraphrase_corpus) {
                "1\t10\t11\ta\tb\r\n0\t20\t21\tc\td\r\n1\t30\t31\te\tf\r\n0\t21\t20\tg\th\r\n");
   folder.write("MRPC/dev_ids.tsv", "20\t21\n30\t31\n");
   const Dataset train = load(folder, "mrpc", "train");
-  BOOST_TEST(summary(train) == "0:1:a/b;1:0:g/h;");  // a pair the other way round is another pair
-  BOOST_TEST(summary(load(folder, "mrpc", "dev")) == "0:0:c/d;1:1:e/f;");
+  BOOST_TEST(glue_summary(train) == "0:1:a/b;1:0:g/h;");  // a pair the other way round is another pair
+  BOOST_TEST(glue_summary(load(folder, "mrpc", "dev")) == "0:0:c/d;1:1:e/f;");
   BOOST_TEST(train.files.size() == 2u);
   BOOST_TEST(train.warnings[0].find("expected 3668 rows (mrpc train), found 2") != std::string::npos);
-  check_error(ErrorKind::data, {"MRPC/test.tsv"}, [&] { load(folder, "mrpc", "test"); });
+  check_error_parts(ErrorKind::data, {"MRPC/test.tsv"}, [&] { load(folder, "mrpc", "test"); });
   folder.write("MRPC/dev_ids.tsv", "20\t21\n30\n");
-  check_error(ErrorKind::data, {"dev_ids.tsv, line 2", "expected 2 ids, found 1"},
-              [&] { load(folder, "mrpc", "dev"); });
+  check_error_parts(ErrorKind::data, {"dev_ids.tsv, line 2", "expected 2 ids, found 1"},
+                    [&] { load(folder, "mrpc", "dev"); });
   // A ready file comes first.
   folder.write("MRPC/dev.tsv", mrpc_header + "1\t1\t2\tx\ty\n");
-  BOOST_TEST(summary(load(folder, "mrpc", "dev")) == "0:1:x/y;");
+  BOOST_TEST(glue_summary(load(folder, "mrpc", "dev")) == "0:1:x/y;");
 }
 
 BOOST_AUTO_TEST_CASE(qqp_skips_a_few_short_rows) {
@@ -144,21 +144,21 @@ BOOST_AUTO_TEST_CASE(qqp_skips_a_few_short_rows) {
   const std::string header = "id\tqid1\tqid2\tquestion1\tquestion2\tis_duplicate\n";
   folder.write("QQP/train.tsv", header + "133\t1\t2\ta?\tb?\t0\n134\t3\t4\tcut\n135\t5\t6\tc?\td?\t1\n");
   const Dataset dataset = load(folder, "qqp", "train");
-  BOOST_TEST(summary(dataset) == "133:0:a?/b?;135:1:c?/d?;");
+  BOOST_TEST(glue_summary(dataset) == "133:0:a?/b?;135:1:c?/d?;");
   BOOST_TEST(dataset.warnings[0].find("skipped 1 rows with too few fields") != std::string::npos);
   BOOST_TEST(dataset.warnings[1].find("363846 or 363849") != std::string::npos);
 
   std::string many = header;
   for (int i = 0; i < 101; ++i) many += "1\tshort\n";
   folder.write("QQP/train.tsv", many);
-  check_error(ErrorKind::data, {"QQP/train.tsv, line 102", "more than 100 rows"},
-              [&] { load(folder, "qqp", "train"); });
+  check_error_parts(ErrorKind::data, {"QQP/train.tsv, line 102", "more than 100 rows"},
+                    [&] { load(folder, "qqp", "train"); });
   folder.write("QQP/dev.tsv", header + "1\t2\t3\ta\tb\t0\textra\n");
-  check_error(ErrorKind::data, {"line 2", "expected 6 fields", "found 7"},
-              [&] { load(folder, "qqp", "dev"); });
+  check_error_parts(ErrorKind::data, {"line 2", "expected 6 fields", "found 7"},
+                    [&] { load(folder, "qqp", "dev"); });
   folder.write("QQP/test.tsv", "id\tquestion1\tquestion2\n0\ta\tb\n1\tcut\n");
-  check_error(ErrorKind::data, {"line 3", "expected 3 fields", "found 2"},
-              [&] { load(folder, "qqp", "test"); });
+  check_error_parts(ErrorKind::data, {"line 3", "expected 3 fields", "found 2"},
+                    [&] { load(folder, "qqp", "test"); });
 }
 
 BOOST_AUTO_TEST_CASE(mnli) {
@@ -172,14 +172,15 @@ BOOST_AUTO_TEST_CASE(mnli) {
   folder.write("MNLI/dev_mismatched.tsv", dev_header + mnli_row(7, "\ta\tb\tc\td\te\tcontradiction"));
   folder.write("MNLI/test_matched.tsv", mnli_common + "\n" + mnli_row(0, ""));
   const Dataset train = load(folder, "mnli", "train");
-  BOOST_TEST(summary(train) == "0:2:premise 0/hypothesis 0;");
+  BOOST_TEST(glue_summary(train) == "0:2:premise 0/hypothesis 0;");
   BOOST_TEST(train.warnings.size() == 1u);
   const Dataset matched = load(folder, "mnli", "dev_matched");
-  BOOST_TEST(summary(matched) == "0:1:premise 0/hypothesis 0;2:0:premise 2/hypothesis 2;");
+  BOOST_TEST(glue_summary(matched) == "0:1:premise 0/hypothesis 0;2:0:premise 2/hypothesis 2;");
   BOOST_TEST(matched.warnings[0].find("skipped 1 rows whose gold_label is '-'") != std::string::npos);
-  BOOST_TEST(summary(load(folder, "mnli", "dev_mismatched")) == "7:2:premise 7/hypothesis 7;");
-  BOOST_TEST(summary(load(folder, "mnli", "test_matched")) == "0:-1:premise 0/hypothesis 0;");
-  check_error(ErrorKind::usage, {"no split 'dev'", "dev_matched"}, [&] { load(folder, "mnli", "dev"); });
+  BOOST_TEST(glue_summary(load(folder, "mnli", "dev_mismatched")) == "7:2:premise 7/hypothesis 7;");
+  BOOST_TEST(glue_summary(load(folder, "mnli", "test_matched")) == "0:-1:premise 0/hypothesis 0;");
+  check_error_parts(ErrorKind::usage, {"no split 'dev'", "dev_matched"},
+                    [&] { load(folder, "mnli", "dev"); });
 }
 
 BOOST_AUTO_TEST_CASE(diagnostics_in_several_places) {
@@ -187,7 +188,7 @@ BOOST_AUTO_TEST_CASE(diagnostics_in_several_places) {
        {"diagnostic/diagnostic.tsv", "diagnostic/AX.tsv", "MNLI/diagnostic.tsv", "AX/AX.tsv"}) {
     const TemporaryFolder folder;
     folder.write(name, "index\tsentence1\tsentence2\n0\ta\tb\n");
-    BOOST_TEST(summary(load(folder, "ax", "test")) == "0:-1:a/b;");
+    BOOST_TEST(glue_summary(load(folder, "ax", "test")) == "0:-1:a/b;");
   }
 }
 
@@ -203,8 +204,9 @@ BOOST_AUTO_TEST_CASE(sts_scores) {
   BOOST_TEST(dataset.examples[2].idx == 5);
   for (const char* bad : {"", "nan", "inf", "abc", "5.001", "-0.1", "1.0 ", "1e999"}) {
     folder.write("STS-B/dev.tsv", stsb_header + row("1.0") + row(bad));
-    check_error(ErrorKind::data, {"STS-B/dev.tsv, line 3", "score from 0 to 5", fmt::format("'{}'", bad)},
-                [&] { load(folder, "stsb", "dev"); });
+    check_error_parts(ErrorKind::data,
+                      {"STS-B/dev.tsv, line 3", "score from 0 to 5", fmt::format("'{}'", bad)},
+                      [&] { load(folder, "stsb", "dev"); });
   }
   folder.write("STS-B/test.tsv",
                stsb_header.substr(0, stsb_header.rfind('\t')) + "\n0\tg\tf\ty\t1\ts\tt\tone\ttwo\n");
@@ -220,36 +222,36 @@ BOOST_AUTO_TEST_CASE(json_lines_of_the_hub) {
                                  R"({"question": "r?", "sentence": "t", "label": 0, "idx": 13})"
                                  "\n");
   const Dataset dataset = load(folder, "qnli", "dev");
-  BOOST_TEST(summary(dataset) == "12:1:q?/s;13:0:r?/t;");
+  BOOST_TEST(glue_summary(dataset) == "12:1:q?/s;13:0:r?/t;");
   BOOST_TEST(dataset.task == "qnli");
   BOOST_TEST(dataset.warnings.size() == 1u);
   folder.write("QNLI/test.jsonl", R"({"question": "q?", "sentence": "s", "label": -1, "idx": 0})"
                                   "\n");
   const Dataset test = load(folder, "qnli", "test");
-  BOOST_TEST(summary(test) == "0:-1:q?/s;");
+  BOOST_TEST(glue_summary(test) == "0:-1:q?/s;");
   BOOST_TEST(!test.labelled);
   folder.write("QNLI/train.jsonl", R"({"question": "q?", "sentence": "s", "label": -1})"
                                    "\n");
-  check_error(ErrorKind::data, {"train.jsonl, line 1", "expected a label, found -1"},
-              [&] { load(folder, "qnli", "train"); });
+  check_error_parts(ErrorKind::data, {"train.jsonl, line 1", "expected a label, found -1"},
+                    [&] { load(folder, "qnli", "train"); });
   folder.write("QNLI/train.jsonl", R"({"question": "q?", "sentence": "s", "label": 2})"
                                    "\n");
-  check_error(ErrorKind::data, {"line 1", "entailment, not_entailment", "'2'"},
-              [&] { load(folder, "qnli", "train"); });
+  check_error_parts(ErrorKind::data, {"line 1", "entailment, not_entailment", "'2'"},
+                    [&] { load(folder, "qnli", "train"); });
   folder.write("STS-B/test.jsonl", R"({"sentence1": "a", "sentence2": "b", "label": -1.0, "idx": 0})"
                                    "\n");
   BOOST_TEST(std::isnan(load(folder, "stsb", "test").examples[0].target));
   folder.write("CoLA/dev.jsonl", R"({"sentence1": "a", "sentence2": "b", "label": 1})"
                                  "\n");
-  check_error(ErrorKind::data, {"expected one text per row (cola), found two"},
-              [&] { load(folder, "cola", "dev"); });
+  check_error_parts(ErrorKind::data, {"expected one text per row (cola), found two"},
+                    [&] { load(folder, "cola", "dev"); });
 }
 
 BOOST_AUTO_TEST_CASE(first_rows) {
   const TemporaryFolder folder;
   folder.write("CoLA/train.tsv", "x\t1\t\ta\nx\t0\t\tb\nx\t1\t\tc\n");
   const Dataset dataset = load(folder, "cola", "train", 2);
-  BOOST_TEST(summary(dataset) == "0:1:a;1:0:b;");
+  BOOST_TEST(glue_summary(dataset) == "0:1:a;1:0:b;");
   BOOST_TEST(dataset.warnings[0].find("found 3") != std::string::npos);
   BOOST_CHECK_THROW(load(folder, "cola", "train", 0), std::invalid_argument);
 }
@@ -295,12 +297,12 @@ BOOST_AUTO_TEST_CASE(malformed_rows) {
     folder.write(bad.file, bad.content);
     std::vector<std::string> parts = bad.message;
     parts.push_back(bad.file);
-    check_error(ErrorKind::data, parts, [&] { load(folder, bad.task.c_str(), bad.split); });
+    check_error_parts(ErrorKind::data, parts, [&] { load(folder, bad.task.c_str(), bad.split); });
   }
   const TemporaryFolder empty;
-  check_error(ErrorKind::data, {"CoLA/train.tsv: no such file", "--glue_dir"},
-              [&] { load(empty, "cola", "train"); });
-  check_error(ErrorKind::usage, {"no split 'validation'"}, [&] { load(empty, "cola", "validation"); });
+  check_error_parts(ErrorKind::data, {"CoLA/train.tsv: no such file", "--glue_dir"},
+                    [&] { load(empty, "cola", "train"); });
+  check_error_parts(ErrorKind::usage, {"no split 'validation'"}, [&] { load(empty, "cola", "validation"); });
 }
 
 // Whatever a damaged disk makes of a file: a data set or an error that names the file, never a crash.

@@ -15,7 +15,7 @@ ScoreCell cell(const std::string& row, const std::string& task, double mean, std
 }
 
 /// full against head on three tasks and on average.
-ScoreTable table() {
+ScoreTable table_of_means() {
   ScoreTable table{.rows = {"full", "head"}, .tasks = {"cola", "sst2", "rte", "average"}, .split = "dev"};
   table.cells = {cell("full", "cola", .6, .03, 3), cell("full", "sst2", .9, .05, 4),
                  cell("full", "rte", .5, .01, 3),  cell("full", "average", .6667, .01, 3),
@@ -29,7 +29,7 @@ ScoreTable table() {
 BOOST_AUTO_TEST_SUITE(method_comparison)
 
 BOOST_AUTO_TEST_CASE(standard_errors_by_hand) {
-  const std::vector<MethodComparison> comparisons = compare_methods(table());
+  const std::vector<MethodComparison> comparisons = compare_methods(table_of_means());
   BOOST_REQUIRE_EQUAL(comparisons.size(), 4u);
   const MethodComparison& cola = comparisons[0];
   BOOST_CHECK(std::abs(*cola.difference - .1) <= 1e-15);
@@ -40,7 +40,7 @@ BOOST_AUTO_TEST_CASE(standard_errors_by_hand) {
 }
 
 BOOST_AUTO_TEST_CASE(a_difference_of_two_errors_is_not_clear) {
-  ScoreTable exact = table();
+  ScoreTable exact = table_of_means();
   exact.cells[0] = cell("full", "cola", .75, .25, 2);
   exact.cells[4] = cell("head", "cola", .25, .25, 2);  // the error is sqrt(.03125 + .03125) = .25
   BOOST_CHECK(compare_methods(exact)[0].verdict == Verdict::within);
@@ -49,7 +49,7 @@ BOOST_AUTO_TEST_CASE(a_difference_of_two_errors_is_not_clear) {
 }
 
 BOOST_AUTO_TEST_CASE(sentences_and_csv) {
-  const std::vector<MethodComparison> comparisons = compare_methods(table());
+  const std::vector<MethodComparison> comparisons = compare_methods(table_of_means());
   const std::vector<std::string> sentences = describe_comparisons(comparisons);
   BOOST_REQUIRE_EQUAL(sentences.size(), 1u);
   BOOST_CHECK_EQUAL(sentences[0],

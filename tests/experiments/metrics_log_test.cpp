@@ -8,7 +8,7 @@
 #include "tests/experiments/fixtures.h"
 
 using namespace normtune;
-using fixtures::check_error;
+using fixtures::check_error_parts;
 using fixtures::content_of;
 using fixtures::TemporaryFolder;
 using nlohmann::ordered_json;
@@ -57,14 +57,15 @@ BOOST_AUTO_TEST_CASE(truncated_to_a_checkpoint) {
 BOOST_AUTO_TEST_CASE(errors) {
   const TemporaryFolder folder;
   const auto damaged = folder.write("d.jsonl", "{\"kind\":\"step\"}\nnonsense\n{}\n");
-  check_error(ErrorKind::data, {"d.jsonl, line 2"}, [&] { truncate_metrics_log(damaged, 1); });
+  check_error_parts(ErrorKind::data, {"d.jsonl, line 2"}, [&] { truncate_metrics_log(damaged, 1); });
   const auto list = folder.write("l.jsonl", "[]\n");
-  check_error(ErrorKind::data, {"l.jsonl, line 1", "JSON object"}, [&] { truncate_metrics_log(list, 1); });
-  check_error(ErrorKind::write, {"none"}, [&] { MetricsLog(folder / "none" / "m.jsonl", "r"); });
+  check_error_parts(ErrorKind::data, {"l.jsonl, line 1", "JSON object"},
+                    [&] { truncate_metrics_log(list, 1); });
+  check_error_parts(ErrorKind::write, {"none"}, [&] { MetricsLog(folder / "none" / "m.jsonl", "r"); });
   if (std::filesystem::exists("/dev/full")) {
     MetricsLog full("/dev/full", "r");
-    check_error(ErrorKind::write, {"/dev/full", "No space left"},
-                [&] { full.write("step", ordered_json::object()); });
+    check_error_parts(ErrorKind::write, {"/dev/full", "No space left"},
+                      [&] { full.write("step", ordered_json::object()); });
   }
 }
 

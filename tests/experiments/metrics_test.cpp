@@ -8,11 +8,11 @@
 #include "tests/experiments/fixtures.h"
 
 using namespace normtune;
-using fixtures::check_error;
+using fixtures::check_error_parts;
 
 namespace {
 
-nlohmann::json recorded(const std::string& key) {
+nlohmann::json recorded_metrics(const std::string& key) {
   return read_json_file(std::filesystem::path(NORMTUNE_TEST_FILES) / "metrics.json", ErrorKind::data).at(key);
 }
 
@@ -53,7 +53,7 @@ std::string keys_of(const Metrics& metrics) {
 BOOST_AUTO_TEST_SUITE(metrics)
 
 BOOST_AUTO_TEST_CASE(classes_as_scikit_learn_scores_them) {
-  for (const auto& expected : recorded("classes")) {
+  for (const auto& expected : recorded_metrics("classes")) {
     BOOST_TEST_CONTEXT(expected.at("name")) {
       const auto predictions = expected.at("predictions").get<std::vector<int32_t>>();
       const auto labels = expected.at("labels").get<std::vector<int32_t>>();
@@ -67,7 +67,7 @@ BOOST_AUTO_TEST_CASE(classes_as_scikit_learn_scores_them) {
 }
 
 BOOST_AUTO_TEST_CASE(scores_as_scipy_correlates_them) {
-  for (const auto& expected : recorded("scores")) {
+  for (const auto& expected : recorded_metrics("scores")) {
     BOOST_TEST_CONTEXT(expected.at("name")) {
       const auto predictions = expected.at("predictions").get<std::vector<double>>();
       const auto targets = expected.at("targets").get<std::vector<double>>();
@@ -89,10 +89,10 @@ BOOST_AUTO_TEST_CASE(argmax_takes_the_lowest_index) {
   const std::vector<double> logits = {1, 1, 0, /**/ -3, -2, -2, /**/ 0, 0, 0};
   BOOST_TEST(argmax_rows(logits, 3) == (std::vector<int32_t>{0, 1, 0}), boost::test_tools::per_element());
   const double nan = std::nan("");
-  check_error(ErrorKind::numeric, {"row 1", "finite logits", "nan"}, [&] {
+  check_error_parts(ErrorKind::numeric, {"row 1", "finite logits", "nan"}, [&] {
     argmax_rows(std::vector<double>{1, 2, nan, 0}, 2);
   });
-  check_error(ErrorKind::numeric, {"row 0", "inf"}, [&] {
+  check_error_parts(ErrorKind::numeric, {"row 0", "inf"}, [&] {
     argmax_rows(std::vector<double>{INFINITY, 0}, 2);
   });
   BOOST_CHECK_THROW(argmax_rows(std::vector<double>{1, 2, 3}, 2), std::invalid_argument);
@@ -166,8 +166,8 @@ BOOST_AUTO_TEST_CASE(headlines) {
   BOOST_TEST(*headline_score(mnli, both, "eval_accuracy_mm") == 0.6);
   BOOST_TEST(*headline_score(mnli, matched) == 0.8);
   BOOST_TEST(*headline_score(mnli, mismatched) == 0.6);
-  check_error(ErrorKind::usage, {"mnli has no metric 'acuracy'", "did you mean 'accuracy'"},
-              [&] { headline_score(mnli, both, "acuracy"); });
+  check_error_parts(ErrorKind::usage, {"mnli has no metric 'acuracy'", "did you mean 'accuracy'"},
+                    [&] { headline_score(mnli, both, "acuracy"); });
   const Metrics undefined{.values = {{"spearmanr", std::nullopt}}};
   BOOST_TEST(!headline_score(find_task("stsb"), undefined).has_value());
 }
@@ -176,7 +176,7 @@ BOOST_AUTO_TEST_CASE(splits_without_labels) {
   const Task& ax = find_task("ax");
   Dataset dataset = dataset_of(ax, {-1, -1}, "test");
   dataset.labelled = false;
-  check_error(ErrorKind::usage, {"ax test", "labels"}, [&] {
+  check_error_parts(ErrorKind::usage, {"ax test", "labels"}, [&] {
     compute_metrics(ax, dataset, one_hot({0, 1}, 3));
   });
   BOOST_CHECK_THROW(

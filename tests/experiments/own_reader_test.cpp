@@ -6,7 +6,7 @@
 #include "tests/experiments/fixtures.h"
 
 using namespace normtune;
-using fixtures::check_error;
+using fixtures::check_error_parts;
 using fixtures::TemporaryFolder;
 
 namespace {
@@ -15,7 +15,7 @@ Dataset load_train(const std::filesystem::path& file, int64_t max_samples = all_
   return load_own_file(file, "train", std::nullopt, true, max_samples);
 }
 
-std::string summary(const Dataset& dataset) {
+std::string own_summary(const Dataset& dataset) {
   std::string text;
   for (const Example& example : dataset.examples) {
     text += fmt::format("{}:", example.idx);
@@ -55,7 +55,8 @@ BOOST_AUTO_TEST_CASE(csv_quotes_in_wrong_places) {
   const TemporaryFolder folder;
   for (const char* bad : {"a,b\nx,y\n\"c\"d,e\n", "a,b\nx,y\nc\"d,e\n", "a,b\nx,y\n\"never closed,e\nf\n"}) {
     const auto file = folder.write("bad.csv", bad);
-    check_error(ErrorKind::data, {"bad.csv, line 3", "double quote"}, [&] { read_csv(DataFile(file)); });
+    check_error_parts(ErrorKind::data, {"bad.csv, line 3", "double quote"},
+                      [&] { read_csv(DataFile(file)); });
   }
 }
 
@@ -63,12 +64,12 @@ BOOST_AUTO_TEST_CASE(classes_from_integers_and_texts) {
   const TemporaryFolder folder;
   const Dataset integers = load_train(folder.write("i.csv", "sentence1,label\na,10\nb,2\nc,10\nd,-1\n"));
   BOOST_TEST(names(integers) == "-1,2,10");
-  BOOST_TEST(summary(integers) == "0:2:a;1:1:b;2:2:c;3:0:d;");
+  BOOST_TEST(own_summary(integers) == "0:2:a;1:1:b;2:2:c;3:0:d;");
   BOOST_TEST(!integers.regression);
   const Dataset texts =
       load_train(folder.write("t.csv", "label,sentence1,sentence2\npos,a,b\nneg,c,d\nZ,e,f\n"));
   BOOST_TEST(names(texts) == "Z,neg,pos");
-  BOOST_TEST(summary(texts) == "0:2:a/b;1:1:c/d;2:0:e/f;");
+  BOOST_TEST(own_summary(texts) == "0:2:a/b;1:1:c/d;2:0:e/f;");
   const Dataset mixed = load_train(folder.write("m.csv", "sentence1,label\na,1\nb,3+\n"));
   BOOST_TEST(names(mixed) == "1,3+");
 }
@@ -78,11 +79,11 @@ BOOST_AUTO_TEST_CASE(scores_have_a_decimal_point) {
   const Dataset scores = load_train(folder.write("s.csv", "sentence1,label\na,1\nb,2.5\nc,-1e1\n"));
   BOOST_TEST(scores.regression);
   BOOST_TEST(names(scores) == "");
-  BOOST_TEST(summary(scores) == "0:1:a;1:2.5:b;2:-10:c;");
-  check_error(ErrorKind::data, {"s.csv, line 3", "since line 2 has the score '1.5'", "found 'high'"},
-              [&] { load_train(folder.write("s.csv", "sentence1,label\na,1.5\nb,high\n")); });
-  check_error(ErrorKind::data, {"s.csv, line 3", "found 'nan'"},
-              [&] { load_train(folder.write("s.csv", "sentence1,label\na,1.5\nb,nan\n")); });
+  BOOST_TEST(own_summary(scores) == "0:1:a;1:2.5:b;2:-10:c;");
+  check_error_parts(ErrorKind::data, {"s.csv, line 3", "since line 2 has the score '1.5'", "found 'high'"},
+                    [&] { load_train(folder.write("s.csv", "sentence1,label\na,1.5\nb,high\n")); });
+  check_error_parts(ErrorKind::data, {"s.csv, line 3", "found 'nan'"},
+                    [&] { load_train(folder.write("s.csv", "sentence1,label\na,1.5\nb,nan\n")); });
 }
 
 BOOST_AUTO_TEST_CASE(json_lines) {
@@ -93,7 +94,7 @@ BOOST_AUTO_TEST_CASE(json_lines) {
                               R"({"sentence1": "c", "sentence2": "d", "label": "yes", "idx": 8})"
                               "\r\n"));
   BOOST_TEST(names(dataset) == "no,yes");
-  BOOST_TEST(summary(dataset) == "7:0:caf\xC3\xA9 \"x\"/b;8:1:c/d;");
+  BOOST_TEST(own_summary(dataset) == "7:0:caf\xC3\xA9 \"x\"/b;8:1:c/d;");
   // JSON tells texts from numbers: "1.5" is a class, 1.5 a score.
   BOOST_TEST(names(load_train(folder.write("t.jsonl", R"({"sentence1": "a", "label": "1.5"})"
                                                       "\n"
@@ -108,7 +109,7 @@ BOOST_AUTO_TEST_CASE(json_lines) {
                                                          "\n"
                                                          R"({"premise": "c", "hypothesis": "d", "label": 1})"
                                                          "\n"));
-  BOOST_TEST(summary(hub) == "0:0:a/b;1:1:c/d;");
+  BOOST_TEST(own_summary(hub) == "0:0:a/b;1:1:c/d;");
 }
 
 BOOST_AUTO_TEST_CASE(columns_that_are_not_used) {
@@ -125,14 +126,14 @@ BOOST_AUTO_TEST_CASE(validation_uses_the_labels_of_train) {
     return load_own_file(folder.write("v.csv", content), "dev", label_scheme(train), required);
   };
   const Dataset dev = load_validation("sentence1,label\nc,yes\n");
-  BOOST_TEST(summary(dev) == "0:1:c;");
+  BOOST_TEST(own_summary(dev) == "0:1:c;");
   BOOST_TEST(names(dev) == "no,yes");
-  check_error(ErrorKind::data, {"v.csv, line 3", "expected a label of no, yes", "found 'maybe'"},
-              [&] { load_validation("sentence1,label\nc,yes\nd,maybe\n"); });
-  check_error(ErrorKind::data, {"v.csv, line 2", "no, yes", "found '0'"},
-              [&] { load_validation("sentence1,label\nc,0\n"); });
-  check_error(ErrorKind::data, {"v.csv, line 2", "expected a label, found none"},
-              [&] { load_validation("sentence1\nc\n"); });
+  check_error_parts(ErrorKind::data, {"v.csv, line 3", "expected a label of no, yes", "found 'maybe'"},
+                    [&] { load_validation("sentence1,label\nc,yes\nd,maybe\n"); });
+  check_error_parts(ErrorKind::data, {"v.csv, line 2", "no, yes", "found '0'"},
+                    [&] { load_validation("sentence1,label\nc,0\n"); });
+  check_error_parts(ErrorKind::data, {"v.csv, line 2", "expected a label, found none"},
+                    [&] { load_validation("sentence1\nc\n"); });
 }
 
 BOOST_AUTO_TEST_CASE(test_files_may_lack_labels) {
@@ -142,13 +143,13 @@ BOOST_AUTO_TEST_CASE(test_files_may_lack_labels) {
     return load_own_file(folder.write("t.csv", content), "test", scheme, false);
   };
   const Dataset without = load_test("sentence1\na\nb\n", classes);
-  BOOST_TEST(summary(without) == "0:-1:a;1:-1:b;");
+  BOOST_TEST(own_summary(without) == "0:-1:a;1:-1:b;");
   BOOST_TEST(!without.labelled);
   BOOST_TEST(!load_test("sentence1,label\na,-1\nb,-1\n", classes).labelled);
   BOOST_TEST(!load_test("sentence1,label\na,1\nb,\n", classes).labelled);
   const Dataset with = load_test("sentence1,label\na,1\nb,0\n", classes);
   BOOST_TEST(with.labelled);
-  BOOST_TEST(summary(with) == "0:1:a;1:0:b;");
+  BOOST_TEST(own_summary(with) == "0:1:a;1:0:b;");
   const Dataset scores = load_test("sentence1\na\n", {.regression = true});
   BOOST_TEST(std::isnan(scores.examples[0].target));
   BOOST_TEST(load_test("sentence1,label\na,-1\n", {.regression = true}).examples[0].target == -1.0);
@@ -161,7 +162,7 @@ BOOST_AUTO_TEST_CASE(schemes_of_models) {
   const LabelScheme named = label_scheme(std::vector<std::string>{"neg", "pos"});
   const TemporaryFolder folder;
   const auto file = folder.write("d.csv", "sentence1,label\na,1\nb,neg\n");
-  BOOST_TEST(summary(load_own_file(file, "dev", named, true)) == "0:1:a;1:0:b;");
+  BOOST_TEST(own_summary(load_own_file(file, "dev", named, true)) == "0:1:a;1:0:b;");
 }
 
 BOOST_AUTO_TEST_CASE(names_that_are_numbers_are_no_positions) {
@@ -171,15 +172,15 @@ BOOST_AUTO_TEST_CASE(names_that_are_numbers_are_no_positions) {
     return load_own_file(folder.write("d.csv", "sentence1,label\n" + std::string(rows)), "dev", one_and_two,
                          true);
   };
-  BOOST_TEST(summary(load("a,2\nb,1\n")) == "0:1:a;1:0:b;");
-  check_error(ErrorKind::data, {"d.csv, line 3", "expected a label of 1, 2", "found '0'"},
-              [&] { load("a,1\nb,0\n"); });
+  BOOST_TEST(own_summary(load("a,2\nb,1\n")) == "0:1:a;1:0:b;");
+  check_error_parts(ErrorKind::data, {"d.csv, line 3", "expected a label of 1, 2", "found '0'"},
+                    [&] { load("a,1\nb,0\n"); });
 }
 
 BOOST_AUTO_TEST_CASE(first_rows_keep_all_classes) {
   const TemporaryFolder folder;
   const Dataset dataset = load_train(folder.write("c.csv", "sentence1,label\na,1\nb,0\nc,2\n"), 1);
-  BOOST_TEST(summary(dataset) == "0:1:a;");
+  BOOST_TEST(own_summary(dataset) == "0:1:a;");
   BOOST_TEST(names(dataset) == "0,1,2");
 }
 
@@ -221,9 +222,9 @@ BOOST_AUTO_TEST_CASE(malformed_files) {
     const auto file = folder.write(bad.name, bad.content);
     std::vector<std::string> parts = bad.message;
     parts.push_back(bad.name);
-    check_error(bad.kind, parts, [&] { load_train(file); });
+    check_error_parts(bad.kind, parts, [&] { load_train(file); });
   }
-  check_error(ErrorKind::data, {"none.csv"}, [&] { load_train("/none.csv"); });
+  check_error_parts(ErrorKind::data, {"none.csv"}, [&] { load_train("/none.csv"); });
 }
 
 BOOST_AUTO_TEST_CASE(every_truncation_and_bit_flip) {

@@ -165,7 +165,8 @@ BOOST_AUTO_TEST_CASE(each_fault_spoils_one_word) {
 }
 
 BOOST_AUTO_TEST_CASE(negation_turns_polarity_round) {
-  Evaluation evaluation{.word = {true, 0}, .thing = {.noun = pie}, .judge = {.noun = doctor}};
+  normtune::pocket::Evaluation evaluation{
+      .word = {true, 0}, .thing = {.noun = pie}, .judge = {.noun = doctor}};
   const auto check_both = [&](const std::string& plain, const std::string& negated) {
     evaluation.negated = false;
     BOOST_TEST(evaluation_sentence(evaluation) == plain);

@@ -14,7 +14,7 @@
 
 namespace normtune {
 
-using fixtures::check_error;
+using fixtures::check_error_parts;
 using fixtures::TemporaryFolder;
 using tiny::check_equal_runs;
 using tiny::metrics_lines;
@@ -302,7 +302,7 @@ BOOST_AUTO_TEST_CASE(user_errors) {
   const auto check_refused = [&](ErrorKind kind, std::vector<std::string> parts, auto&& change) {
     PretrainOptions options = workspace.options("refused");
     change(options);
-    check_error(kind, parts, [&] { pretrain(options); });
+    check_error_parts(kind, parts, [&] { pretrain(options); });
   };
   const auto write = [&](const std::string& text) { return workspace.folder.write("bad.txt", text); };
   check_refused(ErrorKind::usage, {"--train_files"}, [](auto& options) { options.train_files.clear(); });
@@ -335,7 +335,7 @@ BOOST_AUTO_TEST_CASE(user_errors) {
   PretrainOptions options = workspace.options("run");
   options.max_steps = 2;
   pretrain(options);
-  check_error(ErrorKind::usage, {"is not empty"}, [&] { pretrain(options); });
+  check_error_parts(ErrorKind::usage, {"is not empty"}, [&] { pretrain(options); });
   options.overwrite_output_dir = true;
   pretrain(options);
 }
@@ -348,7 +348,7 @@ BOOST_AUTO_TEST_CASE(a_checkpoint_of_other_options_is_refused) {
   options.progress = {.quiet = true};
   options.resume_from_checkpoint = true;
   options.vocab_size = 70;
-  check_error(ErrorKind::usage, {"vocab_size 70 (was 80)"}, [&] { pretrain(options); });
+  check_error_parts(ErrorKind::usage, {"vocab_size 70 (was 80)"}, [&] { pretrain(options); });
 }
 
 BOOST_AUTO_TEST_SUITE_END()

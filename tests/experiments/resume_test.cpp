@@ -19,7 +19,7 @@
 
 namespace normtune {
 
-using fixtures::check_error;
+using fixtures::check_error_parts;
 using tiny::check_equal_runs;
 using tiny::metrics_lines;
 using tiny::Workspace;
@@ -259,11 +259,11 @@ BOOST_AUTO_TEST_CASE(refuses_the_checkpoint_of_another_run) {
   finetune(options);
   options = resumed(options);
   options.learning_rate = 0.03;
-  check_error(ErrorKind::usage, {"checkpoint-2", "learning_rate 0.03 (was 0.02)"},
-              [&] { finetune(options); });
+  check_error_parts(ErrorKind::usage, {"checkpoint-2", "learning_rate 0.03 (was 0.02)"},
+                    [&] { finetune(options); });
   options = short_run(workspace, "run");
   options.resume_from = options.output_dir / "checkpoint-7";
-  check_error(ErrorKind::model, {"checkpoint-7"}, [&] { finetune(options); });
+  check_error_parts(ErrorKind::model, {"checkpoint-7"}, [&] { finetune(options); });
 }
 
 BOOST_AUTO_TEST_CASE(refuses_a_damaged_checkpoint) {
@@ -275,7 +275,7 @@ BOOST_AUTO_TEST_CASE(refuses_a_damaged_checkpoint) {
   const auto damage = [&](const char* name, const std::string& content, const std::string& expected) {
     const std::string whole = fixtures::content_of(checkpoint / name);
     std::ofstream(checkpoint / name, std::ios::binary) << content;
-    check_error(ErrorKind::model, {name, expected}, [&] { finetune(options); });
+    check_error_parts(ErrorKind::model, {name, expected}, [&] { finetune(options); });
     std::ofstream(checkpoint / name, std::ios::binary) << whole;
   };
   const std::string tensors = fixtures::content_of(checkpoint / "training_state.safetensors");
@@ -303,7 +303,7 @@ BOOST_AUTO_TEST_CASE(after_a_full_disk) {
     {
       FullDisk disk(fatal);
       const FileCallsGuard guard(disk);
-      check_error(ErrorKind::write, {"No space left on device"}, [&] { finetune(options); });
+      check_error_parts(ErrorKind::write, {"No space left on device"}, [&] { finetune(options); });
     }
     check_checkpoints(options.output_dir);
     finetune(resumed(options));

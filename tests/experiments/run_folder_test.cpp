@@ -10,7 +10,7 @@
 
 namespace normtune {
 
-using fixtures::check_error;
+using fixtures::check_error_parts;
 using fixtures::content_of;
 using fixtures::TemporaryFolder;
 namespace fs = std::filesystem;
@@ -22,8 +22,8 @@ BOOST_AUTO_TEST_CASE(one_lock_at_a_time) {
   const fs::path run = folder / "a" / "run";
   {
     const FolderLock lock(run);
-    check_error(ErrorKind::write, {run.string(), fmt::format("process {}", ::getpid())},
-                [&] { const FolderLock second(run); });
+    check_error_parts(ErrorKind::write, {run.string(), fmt::format("process {}", ::getpid())},
+                      [&] { const FolderLock second(run); });
   }
   const FolderLock again(run);
   BOOST_CHECK(is_empty_run_folder(run));
@@ -54,8 +54,8 @@ BOOST_AUTO_TEST_CASE(what_a_failed_pretraining_began_with_is_no_run) {
 BOOST_AUTO_TEST_CASE(a_file_cannot_be_a_run) {
   const TemporaryFolder folder;
   const fs::path file = folder.write("file", "");
-  check_error(ErrorKind::write, {"is a file"}, [&] { const FolderLock lock(file); });
-  check_error(ErrorKind::write, {file.string()}, [&] { const FolderLock lock(file / "run"); });
+  check_error_parts(ErrorKind::write, {"is a file"}, [&] { const FolderLock lock(file); });
+  check_error_parts(ErrorKind::write, {file.string()}, [&] { const FolderLock lock(file / "run"); });
 }
 
 BOOST_AUTO_TEST_CASE(removes_what_a_run_writes_and_nothing_else) {
@@ -98,7 +98,7 @@ BOOST_AUTO_TEST_CASE(an_atomic_folder_appears_whole_or_not_at_all) {
   }
   BOOST_CHECK_EQUAL(content_of(path / "2"), "2");
   BOOST_CHECK(!fs::exists(path / "1") && !fs::exists(path.string() + ".tmp"));
-  check_error(ErrorKind::write, {}, [&] { const AtomicFolder impossible(path / "2" / "x"); });
+  check_error_parts(ErrorKind::write, {}, [&] { const AtomicFolder impossible(path / "2" / "x"); });
 }
 
 BOOST_AUTO_TEST_CASE(names_of_checkpoints) {

@@ -7,7 +7,7 @@
 
 namespace normtune {
 
-using fixtures::check_error;
+using fixtures::check_error_parts;
 using fixtures::content_of;
 using fixtures::TemporaryFolder;
 namespace fs = std::filesystem;
@@ -85,7 +85,8 @@ BOOST_AUTO_TEST_CASE(the_result_says_what_was_run_and_not_where) {
   BOOST_CHECK_EQUAL(result.total_parameters, 9);
   BOOST_CHECK(result.score("dev", "matthews_correlation") == .5);
   BOOST_CHECK(result.score("test_labelled", "matthews_correlation") == .25);
-  check_error(ErrorKind::data, {"eval_f1", "dev"}, [&] { static_cast<void>(result.score("dev", "f1")); });
+  check_error_parts(ErrorKind::data, {"eval_f1", "dev"},
+                    [&] { static_cast<void>(result.score("dev", "f1")); });
 }
 
 BOOST_AUTO_TEST_CASE(models_stay_if_they_are_wanted) {
@@ -117,11 +118,11 @@ BOOST_AUTO_TEST_CASE(undefined_scores_and_the_mean_of_two) {
 
 BOOST_AUTO_TEST_CASE(a_damaged_result_is_named) {
   write("run.json", "{\"id\": ");
-  check_error(ErrorKind::data, {"run.json"}, [&] { RunFolder(run).result(); });
+  check_error_parts(ErrorKind::data, {"run.json"}, [&] { RunFolder(run).result(); });
   write("run.json", "{\"id\": \"" + run.id + "\"}");
-  check_error(ErrorKind::data, {"run.json", "remove the folder"}, [&] { RunFolder(run).result(); });
+  check_error_parts(ErrorKind::data, {"run.json", "remove the folder"}, [&] { RunFolder(run).result(); });
   write("run.json", "{\"id\": \"another\"}");
-  check_error(ErrorKind::data, {"run.json", run.id, "another"}, [&] { RunFolder(run).result(); });
+  check_error_parts(ErrorKind::data, {"run.json", run.id, "another"}, [&] { RunFolder(run).result(); });
 }
 
 BOOST_AUTO_TEST_CASE(one_process_at_a_time) {
@@ -138,7 +139,7 @@ BOOST_AUTO_TEST_CASE(one_process_at_a_time) {
 
 BOOST_AUTO_TEST_CASE(a_file_in_the_way_of_a_run) {
   folder.write("runs/file", "x");
-  check_error(ErrorKind::write, {"runs/file"}, [&] { RunLock::try_lock(folder / "runs/file"); });
+  check_error_parts(ErrorKind::write, {"runs/file"}, [&] { RunLock::try_lock(folder / "runs/file"); });
 }
 
 BOOST_AUTO_TEST_SUITE_END()

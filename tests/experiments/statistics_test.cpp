@@ -11,12 +11,12 @@ using namespace normtune;
 
 namespace {
 
-nlohmann::json recorded(const std::string& key) {
+nlohmann::json recorded_statistics(const std::string& key) {
   const std::filesystem::path file = std::filesystem::path(NORMTUNE_TEST_FILES) / "statistics.json";
   return read_json_file(file, ErrorKind::data).at(key);
 }
 
-void check_close(double found, double expected, double tolerance = 1e-12) {
+void check_near(double found, double expected, double tolerance = 1e-12) {
   BOOST_CHECK_MESSAGE(std::abs(found - expected) <= tolerance, found << " != " << expected);
 }
 
@@ -25,13 +25,13 @@ void check_close(double found, double expected, double tolerance = 1e-12) {
 BOOST_AUTO_TEST_SUITE(statistics)
 
 BOOST_AUTO_TEST_CASE(sign_flips_equal_scipy) {
-  for (const nlohmann::json& entry : recorded("sign_flip")) {
+  for (const nlohmann::json& entry : recorded_statistics("sign_flip")) {
     BOOST_TEST_CONTEXT(entry.at("name")) {
       const PairedDifferences strata = entry.at("strata");
       const PermutationTest test = sign_flip_test(strata);
       BOOST_TEST(test.exact);
-      check_close(test.p, entry.at("p"));
-      check_close(stratified_mean(strata), entry.at("mean"));
+      check_near(test.p, entry.at("p"));
+      check_near(stratified_mean(strata), entry.at("mean"));
     }
   }
 }
@@ -63,27 +63,27 @@ BOOST_AUTO_TEST_CASE(many_pairs_are_drawn_and_come_near_the_exact_p) {
   BOOST_TEST(!drawn.exact);
   BOOST_TEST(drawn.assignments == 100000);
   const double standard_error = std::sqrt(exact * (1 - exact) / 100000);
-  check_close(drawn.p, exact, 4 * standard_error + 1e-5);
+  check_near(drawn.p, exact, 4 * standard_error + 1e-5);
   BOOST_TEST(drawn.p == sign_flip_test(more).p);
   BOOST_TEST(drawn.p != sign_flip_test(more, 100000, 2).p);
 }
 
 BOOST_AUTO_TEST_CASE(holm) {
-  for (const nlohmann::json& entry : recorded("holm")) {
+  for (const nlohmann::json& entry : recorded_statistics("holm")) {
     const std::vector<double> p_values = entry.at("p"), expected = entry.at("corrected");
     const std::vector<double> corrected = holm_correction(p_values);
     BOOST_REQUIRE_EQUAL(corrected.size(), expected.size());
-    for (size_t i = 0; i < corrected.size(); ++i) check_close(corrected[i], expected[i]);
+    for (size_t i = 0; i < corrected.size(); ++i) check_near(corrected[i], expected[i]);
   }
   BOOST_TEST(holm_correction({}).empty());
 }
 
 BOOST_AUTO_TEST_CASE(bootstrap_is_near_scipys) {
-  for (const nlohmann::json& entry : recorded("bootstrap")) {
+  for (const nlohmann::json& entry : recorded_statistics("bootstrap")) {
     const Interval interval = bootstrap_interval(entry.at("strata"));
     const double scatter = .05 * entry.at("standard_error").get<double>();
-    check_close(interval.low, entry.at("low"), scatter);
-    check_close(interval.high, entry.at("high"), scatter);
+    check_near(interval.low, entry.at("low"), scatter);
+    check_near(interval.high, entry.at("high"), scatter);
   }
 }
 
@@ -102,13 +102,13 @@ BOOST_AUTO_TEST_CASE(bootstrap_by_hand) {
 }
 
 BOOST_AUTO_TEST_CASE(kruskal_wallis_equals_scipy) {
-  for (const nlohmann::json& entry : recorded("kruskal")) {
+  for (const nlohmann::json& entry : recorded_statistics("kruskal")) {
     BOOST_TEST_CONTEXT(entry.at("name")) {
       const std::vector<std::vector<double>> groups = entry.at("groups");
       const auto test = kruskal_wallis_test(groups);
       BOOST_REQUIRE(test.has_value());
-      check_close(test->h, entry.at("h"));
-      check_close(test->p, entry.at("p"));
+      check_near(test->h, entry.at("h"));
+      check_near(test->p, entry.at("p"));
     }
   }
   BOOST_TEST(!kruskal_wallis_test({{1, 1}, {1}}).has_value());
@@ -117,7 +117,7 @@ BOOST_AUTO_TEST_CASE(kruskal_wallis_equals_scipy) {
 }
 
 BOOST_AUTO_TEST_CASE(mcnemar_equals_scipy) {
-  for (const nlohmann::json& entry : recorded("mcnemar")) {
+  for (const nlohmann::json& entry : recorded_statistics("mcnemar")) {
     const auto only_first = entry.at("only_first").get<size_t>(),
                only_second = entry.at("only_second").get<size_t>();
     std::vector<bool> first(only_first + only_second + 3), second(first.size());
@@ -128,7 +128,7 @@ BOOST_AUTO_TEST_CASE(mcnemar_equals_scipy) {
     const McNemarTest test = mcnemar_test(first, second);
     BOOST_TEST(test.only_first == static_cast<int64_t>(only_first));
     BOOST_TEST(test.only_second == static_cast<int64_t>(only_second));
-    check_close(test.p, entry.at("p"));
+    check_near(test.p, entry.at("p"));
   }
   BOOST_CHECK_THROW(mcnemar_test({true}, {true, false}), std::invalid_argument);
 }

@@ -9,7 +9,7 @@
 #include "tests/experiments/fixtures.h"
 
 using namespace normtune;
-using fixtures::check_error;
+using fixtures::check_error_parts;
 using fixtures::content_of;
 using fixtures::TemporaryFolder;
 
@@ -90,7 +90,7 @@ BOOST_AUTO_TEST_CASE(values_that_the_server_takes) {
 BOOST_AUTO_TEST_CASE(model_with_another_class_order) {
   const Task& mrpc = find_task("mrpc");
   Dataset dataset = dataset_of(mrpc, "test", 2);
-  map_labels(dataset, {"equivalent", "not_equivalent"});
+  normtune::map_labels(dataset, {"equivalent", "not_equivalent"});
   const TemporaryFolder folder;
   const auto file = write_predictions(mrpc, dataset, std::vector<double>{1, 0, 0, 1}, folder.path());
   BOOST_TEST(content_of(file) == "index\tprediction\n0\t1\n1\t0\n");
@@ -147,7 +147,7 @@ BOOST_AUTO_TEST_CASE(predictions_that_the_server_would_refuse) {
   const std::string good = rows_of(146, "0");
   const auto refused = [&](const std::string& content, const std::vector<std::string>& message) {
     folder.write("a/WNLI.tsv", content);
-    check_error(ErrorKind::data, message, [&] { write_submission({folder / "a"}, folder / "s.zip"); });
+    check_error_parts(ErrorKind::data, message, [&] { write_submission({folder / "a"}, folder / "s.zip"); });
     BOOST_TEST(!std::filesystem::exists(folder / "s.zip"));
   };
   refused(rows_of(145, "0"), {"WNLI.tsv", "line 146", "expected 146 rows", "found 145"});
@@ -158,8 +158,8 @@ BOOST_AUTO_TEST_CASE(predictions_that_the_server_would_refuse) {
   refused("index\tprediction\n0\tentailment\n", {"WNLI.tsv, line 2", "0|1", "'0\\x09entailment'"});
   refused("index\tprediction\n0\n", {"WNLI.tsv, line 2"});
   folder.write("b/STS-B.tsv", "index\tprediction\n0\t5.1\n");
-  check_error(ErrorKind::data, {"STS-B.tsv, line 2", "score from 0 to 5"},
-              [&] { write_submission({folder / "b"}, folder / "s.zip"); });
+  check_error_parts(ErrorKind::data, {"STS-B.tsv, line 2", "score from 0 to 5"},
+                    [&] { write_submission({folder / "b"}, folder / "s.zip"); });
 }
 
 BOOST_AUTO_TEST_CASE(folders_that_do_not_fit) {
@@ -167,13 +167,13 @@ BOOST_AUTO_TEST_CASE(folders_that_do_not_fit) {
   folder.write("a/WNLI.tsv", rows_of(146, "0"));
   folder.write("b/WNLI.tsv", rows_of(146, "1"));
   folder.write("c/other.txt", "x");
-  check_error(ErrorKind::usage, {"WNLI.tsv", "/a", "/b"}, [&] {
+  check_error_parts(ErrorKind::usage, {"WNLI.tsv", "/a", "/b"}, [&] {
     write_submission({folder / "a", folder / "b"}, folder / "s.zip");
   });
-  check_error(ErrorKind::data, {"/c", "CoLA.tsv"},
-              [&] { write_submission({folder / "c"}, folder / "s.zip"); });
-  check_error(ErrorKind::write, {"s.zip"},
-              [&] { write_submission({folder / "a"}, folder / "none" / "s.zip"); });
+  check_error_parts(ErrorKind::data, {"/c", "CoLA.tsv"},
+                    [&] { write_submission({folder / "c"}, folder / "s.zip"); });
+  check_error_parts(ErrorKind::write, {"s.zip"},
+                    [&] { write_submission({folder / "a"}, folder / "none" / "s.zip"); });
 }
 
 BOOST_AUTO_TEST_SUITE_END()

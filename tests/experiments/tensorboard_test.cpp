@@ -6,7 +6,7 @@
 #include "tests/experiments/fixtures.h"
 
 using namespace normtune;
-using fixtures::check_error;
+using fixtures::check_error_parts;
 using fixtures::content_of;
 using fixtures::TemporaryFolder;
 
@@ -68,7 +68,7 @@ BOOST_AUTO_TEST_CASE(files) {
   BOOST_TEST(records == 2u);
   EventWriter second(folder.path());
   BOOST_TEST(second.file() != file);
-  check_error(ErrorKind::write, {"none", "events"}, [&] { EventWriter(folder / "none"); });
+  check_error_parts(ErrorKind::write, {"none", "events"}, [&] { EventWriter(folder / "none"); });
 }
 
 BOOST_AUTO_TEST_SUITE_END()

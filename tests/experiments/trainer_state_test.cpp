@@ -6,7 +6,7 @@
 #include "tests/experiments/fixtures.h"
 
 using namespace normtune;
-using fixtures::check_error;
+using fixtures::check_error_parts;
 using fixtures::content_of;
 using fixtures::TemporaryFolder;
 
@@ -69,7 +69,7 @@ BOOST_AUTO_TEST_CASE(malformed_states) {
   const nlohmann::json good = nlohmann::json::parse(content_of(folder / "s.json"));
   const auto refused = [&](const nlohmann::json& state, const std::vector<std::string>& message) {
     const auto file = folder.write("bad.json", state.dump());
-    check_error(ErrorKind::model, message, [&] { read_trainer_state(file); });
+    check_error_parts(ErrorKind::model, message, [&] { read_trainer_state(file); });
   };
   for (const char* key : {"epoch", "global_step", "max_steps", "num_train_epochs", "total_flos",
                           "best_metric", "best_model_checkpoint", "log_history"}) {

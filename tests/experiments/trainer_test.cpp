@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <boost/test/unit_test.hpp>
 #include <cmath>
-#include <cstring>
 #include <limits>
 #include <optional>
 
@@ -12,10 +11,11 @@
 #include "experiments/data_order.h"
 #include "experiments/update.h"
 #include "tests/experiments/tiny_run.h"
+#include "tests/nn/tensor_helpers.h"
 
 namespace normtune {
 
-using fixtures::check_error;
+using fixtures::check_error_parts;
 using tiny::Workspace;
 
 namespace {
@@ -58,10 +58,6 @@ struct Setup {
   }
 };
 
-bool equal_bytes(const Tensor& a, const Tensor& b) {
-  return std::memcmp(a.raw_data(), b.raw_data(), a.nbytes()) == 0;
-}
-
 /// Largest difference between the parameters of two models.
 double max_difference(const Setup& a, const Setup& b) {
   double largest = 0;
@@ -93,7 +89,7 @@ BOOST_AUTO_TEST_CASE(frozen_tensors_keep_their_bytes_for_50_steps) {
     for (int64_t step = 0; step < 50; ++step) setup.update(order.update_examples(step), step);
     size_t i = 0;
     for (const Parameter& parameter : setup.model.bert.parameters()) {
-      const bool same = equal_bytes(before[i++], parameter.variable.tensor());
+      const bool same = testing::equal_bits(before[i++], parameter.variable.tensor());
       const bool frozen = !parameter.variable.requires_grad();
       BOOST_CHECK_MESSAGE(!frozen || same, method << " moved " << parameter.name);
       BOOST_CHECK_MESSAGE(frozen || !same, method << " did not move " << parameter.name);
@@ -218,11 +214,11 @@ BOOST_AUTO_TEST_CASE(names_the_tensor_behind_a_loss_that_is_not_finite) {
     bias.slice(1, 2).fill(bad);
     const std::vector<Tensor> before = setup.values();
     const std::vector<int64_t> examples = {5, 2, 9};
-    check_error(ErrorKind::numeric, {"step 13", "loss", "'" + name + "'", "5, 2, 9"},
-                [&] { setup.update(examples, 12); });
+    check_error_parts(ErrorKind::numeric, {"step 13", "loss", "'" + name + "'", "5, 2, 9"},
+                      [&] { setup.update(examples, 12); });
     size_t i = 0;
     for (const Parameter& parameter : setup.model.bert.parameters()) {
-      BOOST_CHECK(equal_bytes(before[i++], parameter.variable.tensor()));
+      BOOST_CHECK(testing::equal_bits(before[i++], parameter.variable.tensor()));
     }
   }
 }
@@ -245,11 +241,11 @@ BOOST_AUTO_TEST_CASE(names_the_batch_whose_loss_is_not_finite) {
   const Tensor table = setup.model.bert.parameters().at(name).variable.tensor();
   table.slice(*token_of_second, *token_of_second + 1).fill(std::nan(""));
   const std::vector<Tensor> before = setup.values();
-  check_error(ErrorKind::numeric, {"step 1:", "loss", "'" + name + "'", "examples 2 (counted from 0)"},
-              [&] { setup.update(examples, 0, 0.01, {.batch_size = 1}); });
+  check_error_parts(ErrorKind::numeric, {"step 1:", "loss", "'" + name + "'", "examples 2 (counted from 0)"},
+                    [&] { setup.update(examples, 0, 0.01, {.batch_size = 1}); });
   size_t i = 0;
   for (const Parameter& parameter : setup.model.bert.parameters()) {
-    BOOST_CHECK(equal_bytes(before[i++], parameter.variable.tensor()));
+    BOOST_CHECK(testing::equal_bits(before[i++], parameter.variable.tensor()));
   }
 }
 
@@ -268,11 +264,11 @@ BOOST_AUTO_TEST_CASE(names_the_tensor_with_a_gradient_that_is_not_finite) {
   const std::vector<int64_t> example = {3};
   BOOST_REQUIRE_EQUAL(setup.data.labels(example, DType::float32).to_vector<int32_t>().front(), 1);
   const std::vector<Tensor> before = setup.values();
-  check_error(ErrorKind::numeric, {"step 1:", "gradient of tensor 'bert."},
-              [&] { setup.update(example, 0); });
+  check_error_parts(ErrorKind::numeric, {"step 1:", "gradient of tensor 'bert."},
+                    [&] { setup.update(example, 0); });
   size_t i = 0;
   for (const Parameter& parameter : setup.model.bert.parameters()) {
-    BOOST_CHECK(equal_bytes(before[i++], parameter.variable.tensor()));
+    BOOST_CHECK(testing::equal_bits(before[i++], parameter.variable.tensor()));
   }
 }
 

@@ -22,22 +22,21 @@ namespace data = boost::unit_test::data;
 
 namespace {
 
-const std::filesystem::path files = std::filesystem::path(NORMTUNE_TEST_FILES) / "bert";
-const std::vector<std::string> runs = {"train_full",
-                                       "train_layernorm",
-                                       "train_bitfit",
-                                       "train_lora",
-                                       "train_houlsby",
-                                       "train_pfeiffer",
-                                       "train_adamw_hf",
-                                       "train_adamw_bert",
-                                       "train_sgd",
-                                       "train_accumulation",
-                                       "train_accumulation_ragged"};
-const std::vector<std::string> precisions = {"float32", "float64"};
+const std::vector<std::string> training_runs = {"train_full",
+                                                "train_layernorm",
+                                                "train_bitfit",
+                                                "train_lora",
+                                                "train_houlsby",
+                                                "train_pfeiffer",
+                                                "train_adamw_hf",
+                                                "train_adamw_bert",
+                                                "train_sgd",
+                                                "train_accumulation",
+                                                "train_accumulation_ragged"};
+const std::vector<std::string> training_precisions = {"float32", "float64"};
 
 nlohmann::json recorded_options(const std::string& run) {
-  return read_json_file(files / (run + ".json"), ErrorKind::model).at("recorded").at("options");
+  return read_json_file(recorded_cases / (run + ".json"), ErrorKind::model).at("recorded").at("options");
 }
 
 MethodOptions method_options(const nlohmann::json& options) {
@@ -176,9 +175,9 @@ double error_of_distance_moved(const TrainableTensor& tensor, const Case& record
 
 BOOST_AUTO_TEST_SUITE(training_parity)
 
-BOOST_DATA_TEST_CASE(losses_and_weights_after_updates, data::make(runs) * data::make(precisions), run,
-                     precision) {
-  const Case recorded(files, run);
+BOOST_DATA_TEST_CASE(losses_and_weights_after_updates,
+                     data::make(training_runs) * data::make(training_precisions), run, precision) {
+  const Case recorded(recorded_cases, run);
   const Tolerances tolerance = tolerances(precision == "float32" ? DType::float32 : DType::float64);
   TrainingLoop loop(recorded, recorded_options(run),
                     precision == "float32" ? DType::float32 : DType::float64);

@@ -17,12 +17,12 @@ namespace {
 const std::string down = "bert.encoder.layer.1.output.adapters.rte.adapter_down.0";
 
 /// A copy of a recorded folder, to be changed.
-struct Copy {
+struct AdapterHubCopy {
   TemporaryFolder folder;
   std::filesystem::path path = folder / "adapter";
   std::filesystem::path config_path = path / "adapter_config.json";
 
-  explicit Copy(const std::string& name = "double") {
+  explicit AdapterHubCopy(const std::string& name = "double") {
     std::filesystem::copy(recorded("formats/adapterhub_" + name), path,
                           std::filesystem::copy_options::recursive);
   }
@@ -125,7 +125,7 @@ BOOST_AUTO_TEST_CASE(a_folder_may_lack_a_head) {
 
 BOOST_AUTO_TEST_CASE(variants_that_we_do_not_compute_are_refused) {
   const auto refuse = [](const char* key, const json& value, const std::string& expected) {
-    const Copy copy;
+    const AdapterHubCopy copy;
     copy.set(key, value);
     copy.check_refused(copy.config_path.string() + ": config: " + key + ": " + expected);
   };
@@ -148,7 +148,7 @@ BOOST_AUTO_TEST_CASE(variants_that_we_do_not_compute_are_refused) {
 }
 
 BOOST_AUTO_TEST_CASE(malformed_configs_are_refused) {
-  const Copy copy;
+  const AdapterHubCopy copy;
   copy.set("model_type", "roberta", false);
   copy.check_refused("adapter_config.json: model_type: expected bert, found 'roberta'");
   copy.set("model_type", "bert", false);
@@ -159,7 +159,7 @@ BOOST_AUTO_TEST_CASE(malformed_configs_are_refused) {
   copy.check_refused("adapter_config.json: config: expected a JSON object, found string");
   check_error(ErrorKind::model, "expected an adapter_config.json of AdapterHub",
               [] { read_adapterhub_folder(recorded("formats/lora")); });
-  const Copy none;
+  const AdapterHubCopy none;
   none.set("mh_adapter", false);
   none.set("output_adapter", false);
   none.check_refused("output_adapter: expected true here or for mh_adapter");
@@ -168,7 +168,7 @@ BOOST_AUTO_TEST_CASE(malformed_configs_are_refused) {
 BOOST_AUTO_TEST_CASE(incomplete_or_surplus_tensors_are_refused) {
   const char* file = "adapter.safetensors";
   const auto refuse = [&](const std::string& name, const Tensor& tensor, const std::string& expected) {
-    const Copy copy;
+    const AdapterHubCopy copy;
     copy.replace(file, name, tensor);
     copy.check_refused((copy.path / file).string() + ": " + expected);
   };
@@ -181,7 +181,7 @@ BOOST_AUTO_TEST_CASE(incomplete_or_surplus_tensors_are_refused) {
          "tensor 'bert.encoder.layer.1.output.adapters.other.adapter_up.bias' belongs to no adapter");
   refuse("bert.encoder.layer.2.output.adapters.rte.adapter_up.bias", counting({8}),
          "tensor 'bert.encoder.layer.2.attention.output.adapters.rte.adapter_down.0.weight' is missing");
-  const Copy copy;
+  const AdapterHubCopy copy;
   write_safetensors(copy.path / file, {});
   copy.check_refused("holds no adapter 'rte'");
   std::filesystem::remove(copy.path / file);
@@ -190,7 +190,7 @@ BOOST_AUTO_TEST_CASE(incomplete_or_surplus_tensors_are_refused) {
 
 BOOST_AUTO_TEST_CASE(malformed_heads_are_refused) {
   const char* file = "model_head.safetensors";
-  const Copy copy;
+  const AdapterHubCopy copy;
   copy.replace(file, "classifier.weight", counting({3, 7}));
   copy.check_refused("tensor 'classifier.weight': expected shape [3, 8], found float32 [3, 7]");
   copy.replace(file, "classifier.weight", Tensor());
@@ -201,7 +201,7 @@ BOOST_AUTO_TEST_CASE(malformed_heads_are_refused) {
   BOOST_TEST(read_adapterhub_folder(copy.path).head.empty());
 
   const auto refuse = [](const char* key, const json& value, const std::string& expected) {
-    const Copy changed;
+    const AdapterHubCopy changed;
     json config = read_json_file(changed.path / "head_config.json", ErrorKind::model);
     config[key] = value;
     write_json_file(changed.path / "head_config.json", config);
@@ -216,7 +216,7 @@ BOOST_AUTO_TEST_CASE(malformed_heads_are_refused) {
 }
 
 BOOST_AUTO_TEST_CASE(corrupted_folders_give_a_value_or_an_error) {
-  const Copy copy;
+  const AdapterHubCopy copy;
   const auto read = [&] { read_adapterhub_folder(copy.path); };
   for (const char* file : {"adapter_config.json", "head_config.json", "model_head.safetensors"}) {
     const std::string bytes = read_bytes(copy.path / file);

@@ -16,7 +16,7 @@ json minimal() {
           {"type_vocab_size", 2}};
 }
 
-struct Fixture {
+struct ConfigFile {
   TemporaryFolder folder;
   std::filesystem::path path = folder / "config.json";
 
@@ -37,7 +37,7 @@ struct Fixture {
 
 }  // namespace
 
-BOOST_FIXTURE_TEST_SUITE(bert_config, Fixture)
+BOOST_FIXTURE_TEST_SUITE(bert_config, ConfigFile)
 
 BOOST_AUTO_TEST_CASE(absent_keys_have_their_defaults) {
   const BertConfig config = read(minimal());

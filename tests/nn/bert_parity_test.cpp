@@ -24,7 +24,6 @@ namespace data = boost::unit_test::data;
 
 namespace {
 
-const std::filesystem::path files = std::filesystem::path(NORMTUNE_TEST_FILES) / "bert";
 const std::vector<std::string> classification_cases = {"hidden60_heads5", "head_size33", "layers3_relu",
                                                        "layers13",        "regression",  "single"};
 const std::vector<std::string> pretraining_cases = {"pretraining", "pretraining_relu"};
@@ -111,7 +110,7 @@ BOOST_AUTO_TEST_SUITE(bert_parity)
 
 BOOST_DATA_TEST_CASE(hidden_states_and_pooled_output,
                      data::make(classification_cases) * data::make(precisions), name, precision) {
-  const Case recorded(files, name);
+  const Case recorded(recorded_cases, name);
   const DType dtype = dtype_named(precision);
   const Bert model = generated_model(recorded.config, BertHead::classification, dtype);
   const PackedBatch batch = recorded.batch();
@@ -123,7 +122,7 @@ BOOST_DATA_TEST_CASE(hidden_states_and_pooled_output,
 BOOST_DATA_TEST_CASE(logits_loss_and_every_gradient,
                      data::make(classification_cases) * data::make(precisions) * data::make({false, true}),
                      name, precision, last_layer_cls_only) {
-  const Case recorded(files, name);
+  const Case recorded(recorded_cases, name);
   const DType dtype = dtype_named(precision);
   Bert model = generated_model(recorded.config, BertHead::classification, dtype);
   model.set_last_layer_cls_only(last_layer_cls_only);
@@ -145,7 +144,7 @@ BOOST_DATA_TEST_CASE(logits_loss_and_gradients_in_bf16, data::make(classificatio
                              .moved = 0,
                              .training_loss = 0};
   constexpr double joined_tolerance = 5e-2;
-  const Case recorded(files, name);
+  const Case recorded(recorded_cases, name);
   const Bert model =
       generated_model(recorded.config, BertHead::classification, use_precision(Precision::bf16, Device{}));
   const Variable logits = model.classify(recorded.batch(), {});
@@ -166,7 +165,7 @@ BOOST_DATA_TEST_CASE(logits_loss_and_gradients_in_bf16, data::make(classificatio
 }
 
 BOOST_DATA_TEST_CASE(padding_row_gets_no_gradient, data::make(precisions), precision) {
-  const Case recorded(files, "layers3_relu");
+  const Case recorded(recorded_cases, "layers3_relu");
   Bert model = generated_model(recorded.config, BertHead::classification, dtype_named(precision));
   classification_loss(recorded, model.classify(recorded.batch(), {})).backward();
   const Tensor gradient = model.parameters().at("bert.embeddings.word_embeddings.weight").variable.grad();
@@ -177,7 +176,7 @@ BOOST_DATA_TEST_CASE(padding_row_gets_no_gradient, data::make(precisions), preci
 // transformers computed the recorded batch padded; here each example stands alone, and in another order.
 BOOST_DATA_TEST_CASE(alone_equals_padded, data::make(classification_cases) * data::make(precisions), name,
                      precision) {
-  const Case recorded(files, name);
+  const Case recorded(recorded_cases, name);
   const DType dtype = dtype_named(precision);
   const Bert model = generated_model(recorded.config, BertHead::classification, dtype);
   const std::vector<double> logits = recorded.values("logits");
@@ -193,7 +192,7 @@ BOOST_DATA_TEST_CASE(alone_equals_padded, data::make(classification_cases) * dat
 // Packing changes nothing: the same example first, last, and alone.
 BOOST_DATA_TEST_CASE(packing_changes_nothing, data::make(classification_cases) * data::make(precisions), name,
                      precision) {
-  const Case recorded(files, name);
+  const Case recorded(recorded_cases, name);
   const DType dtype = dtype_named(precision);
   const Bert model = generated_model(recorded.config, BertHead::classification, dtype);
   std::vector<int64_t> reversed = recorded.all_examples();
@@ -212,7 +211,7 @@ BOOST_DATA_TEST_CASE(packing_changes_nothing, data::make(classification_cases) *
 
 BOOST_DATA_TEST_CASE(pretraining_heads, data::make(pretraining_cases) * data::make(precisions), name,
                      precision) {
-  const Case recorded(files, name);
+  const Case recorded(recorded_cases, name);
   const DType dtype = dtype_named(precision);
   const Tolerances tolerance = tolerances(dtype);
   Bert model = generated_model(recorded.config, BertHead::pretraining, dtype);
@@ -317,7 +316,7 @@ BOOST_DATA_TEST_CASE(public_checkpoint, data::make(precisions), precision) {
     BOOST_TEST_MESSAGE("skipped: NORMTUNE_DATA is not set");
     return;
   }
-  const Case recorded(files, "checkpoint_minilm");
+  const Case recorded(recorded_cases, "checkpoint_minilm");
   const DType dtype = dtype_named(precision);
   const Tolerances tolerance = tolerances(dtype);
   Bert model =

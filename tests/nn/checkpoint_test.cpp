@@ -13,7 +13,7 @@ using nlohmann::json;
 
 namespace {
 
-struct Fixture {
+struct CheckpointFolder {
   TemporaryFolder folder;
 
   void write(const std::vector<NamedTensor>& tensors, const char* file = "model.safetensors") const {
@@ -35,7 +35,7 @@ using Names = std::vector<std::string>;
 
 }  // namespace
 
-BOOST_FIXTURE_TEST_SUITE(checkpoint, Fixture)
+BOOST_FIXTURE_TEST_SUITE(checkpoint, CheckpointFolder)
 
 BOOST_AUTO_TEST_CASE(names_of_today_stay) {
   write({{"classifier.bias", counting({2})}, {"bert.pooler.dense.bias", counting({3}, 5)}});

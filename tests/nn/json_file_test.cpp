@@ -9,7 +9,7 @@ using namespace normtune::testing;
 
 namespace {
 
-void check_refused(std::string_view text, std::string_view expected) {
+void check_json_refused(std::string_view text, std::string_view expected) {
   check_error(ErrorKind::data, expected, [&] { parse_json(text, "x.json", ErrorKind::data); });
 }
 
@@ -45,38 +45,38 @@ BOOST_AUTO_TEST_CASE(names_file_line_and_reason) {
 }
 
 BOOST_AUTO_TEST_CASE(refuses_what_is_not_json) {
-  check_refused("", "x.json, line 1: not valid JSON: syntax error");
-  check_refused("{\"a\": 1", "unexpected end of input");
-  check_refused("{} {}", "x.json, line 1: not valid JSON");
-  check_refused("{\"a\": NaN}", "not valid JSON");
-  check_refused("[1,]", "not valid JSON");
-  check_refused("// comment\n{}", "not valid JSON");
-  check_refused("[1e999]", "not valid JSON: number overflow");
-  check_refused("[\"\\ud800\"]", "not valid JSON");
-  check_refused("[\"a\nb\"]", "not valid JSON");
-  check_refused("[" + std::string(1000, 'x'), "not valid JSON");
-  check_refused(std::string_view("[1,\0]", 5), "not valid JSON");
+  check_json_refused("", "x.json, line 1: not valid JSON: syntax error");
+  check_json_refused("{\"a\": 1", "unexpected end of input");
+  check_json_refused("{} {}", "x.json, line 1: not valid JSON");
+  check_json_refused("{\"a\": NaN}", "not valid JSON");
+  check_json_refused("[1,]", "not valid JSON");
+  check_json_refused("// comment\n{}", "not valid JSON");
+  check_json_refused("[1e999]", "not valid JSON: number overflow");
+  check_json_refused("[\"\\ud800\"]", "not valid JSON");
+  check_json_refused("[\"a\nb\"]", "not valid JSON");
+  check_json_refused("[" + std::string(1000, 'x'), "not valid JSON");
+  check_json_refused(std::string_view("[1,\0]", 5), "not valid JSON");
 }
 
 BOOST_AUTO_TEST_CASE(refuses_what_is_not_utf8) {
-  check_refused("{\"a\":\n\"\xff\"}", "x.json, line 2: not UTF-8 (byte 0xff at offset 7)");
-  check_refused("[\"\xc3\"]", "not UTF-8 (byte 0xc3 at offset 2)");
-  check_refused("[\"\xed\xa0\x80\"]", "not UTF-8");  // a surrogate
+  check_json_refused("{\"a\":\n\"\xff\"}", "x.json, line 2: not UTF-8 (byte 0xff at offset 7)");
+  check_json_refused("[\"\xc3\"]", "not UTF-8 (byte 0xc3 at offset 2)");
+  check_json_refused("[\"\xed\xa0\x80\"]", "not UTF-8");  // a surrogate
 }
 
 BOOST_AUTO_TEST_CASE(refuses_a_key_that_comes_twice) {
-  check_refused("{\"a\": 1,\n\"a\": 2}", "x.json, line 2: key 'a' comes twice in one object");
-  check_refused("[{\"b\": {\"\\u0061\": 1, \"a\": 1}}]", "key 'a' comes twice");
+  check_json_refused("{\"a\": 1,\n\"a\": 2}", "x.json, line 2: key 'a' comes twice in one object");
+  check_json_refused("[{\"b\": {\"\\u0061\": 1, \"a\": 1}}]", "key 'a' comes twice");
   BOOST_TEST(parse_json("[{\"a\": 1}, {\"a\": {\"a\": 2}}]", "x", ErrorKind::data).size() == 2u);
 }
 
 BOOST_AUTO_TEST_CASE(refuses_deep_nesting) {
   BOOST_TEST(parse_json(nested(64, '[', ']'), "x", ErrorKind::data).size() == 1u);
-  check_refused(nested(65, '[', ']'), "nested deeper than 64 levels");
-  check_refused(std::string(1'000'000, '['), "nested deeper than 64 levels");
+  check_json_refused(nested(65, '[', ']'), "nested deeper than 64 levels");
+  check_json_refused(std::string(1'000'000, '['), "nested deeper than 64 levels");
   std::string objects;
   for (int i = 0; i < 100'000; ++i) objects += "{\"a\":";
-  check_refused(objects, "nested deeper than 64 levels");
+  check_json_refused(objects, "nested deeper than 64 levels");
 }
 
 BOOST_AUTO_TEST_CASE(writes_sorted_keys_and_a_final_newline) {

@@ -8,7 +8,7 @@ using namespace normtune::testing;
 
 namespace {
 
-struct Fixture {
+struct MaskFile {
   TemporaryFolder folder;
   std::filesystem::path path = folder / "mask.safetensors";
 
@@ -33,7 +33,7 @@ ElementMask example() {
 
 }  // namespace
 
-BOOST_FIXTURE_TEST_SUITE(mask_file, Fixture)
+BOOST_FIXTURE_TEST_SUITE(mask_file, MaskFile)
 
 BOOST_AUTO_TEST_CASE(a_mask_reads_as_it_was_written) {
   write_mask(path, example());

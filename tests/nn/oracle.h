@@ -69,6 +69,9 @@ inline void fill_with_generated_weight(const Parameter& parameter) {
   value.copy_from(generated_weight(parameter.name, value.shape(), value.dtype()));
 }
 
+/// The folder of all recorded cases.
+inline const std::filesystem::path recorded_cases = std::filesystem::path(NORMTUNE_TEST_FILES) / "bert";
+
 /// One recorded case, `NAME.json` and `NAME.safetensors` in `folder`.
 class Case {
  public:

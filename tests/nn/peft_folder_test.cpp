@@ -15,16 +15,16 @@ using nlohmann::json;
 namespace {
 
 const std::string query = "bert.encoder.layer.0.attention.self.query";
-const std::string layer_norm = "bert.encoder.layer.0.output.LayerNorm";
+const std::string layer_norm_module = "bert.encoder.layer.0.output.LayerNorm";
 
 /// A copy of a recorded folder, to be changed.
-struct Copy {
+struct PeftCopy {
   TemporaryFolder folder;
   std::filesystem::path path = folder / "adapter";
   std::filesystem::path config_path = path / "adapter_config.json";
   std::filesystem::path tensor_path = path / "adapter_model.safetensors";
 
-  explicit Copy(const std::string& name) {
+  explicit PeftCopy(const std::string& name) {
     std::filesystem::copy(recorded("formats/" + name), path, std::filesystem::copy_options::recursive);
   }
   void set(const char* key, const json& value) const {
@@ -46,15 +46,15 @@ struct Copy {
   }
 };
 
-struct LoraCopy : Copy {
-  LoraCopy() : Copy("lora") {}
+struct LoraCopy : PeftCopy {
+  LoraCopy() : PeftCopy("lora") {}
   void check_refused(std::string_view expected) const {
     check_error(ErrorKind::model, expected, [&] { read_lora_folder(path); });
   }
 };
 
-struct LnTuningCopy : Copy {
-  LnTuningCopy() : Copy("ln_tuning") {}
+struct LnTuningCopy : PeftCopy {
+  LnTuningCopy() : PeftCopy("ln_tuning") {}
   void check_refused(std::string_view expected) const {
     check_error(ErrorKind::model, expected, [&] { read_ln_tuning_folder(path); });
   }
@@ -285,9 +285,9 @@ BOOST_AUTO_TEST_CASE(targets_match_whole_segments) {
   BOOST_TEST(!list.match("bert.query.x"));
   BOOST_TEST(list.match("bert.encoder.layer.0.attention.output.dense"));
   const PeftTargets regex{.modules = {}, .regex = R"(bert\.encoder\.layer\.\d+\.output\.LayerNorm)"};
-  BOOST_TEST(regex.match(layer_norm));
+  BOOST_TEST(regex.match(layer_norm_module));
   BOOST_TEST(!regex.match("bert.encoder.layer.0.attention.output.LayerNorm"));
-  BOOST_TEST(!regex.match("x." + layer_norm));
+  BOOST_TEST(!regex.match("x." + layer_norm_module));
 }
 
 BOOST_AUTO_TEST_CASE(reads_a_ln_tuning_folder_of_the_library) {
@@ -295,17 +295,17 @@ BOOST_AUTO_TEST_CASE(reads_a_ln_tuning_folder_of_the_library) {
   BOOST_TEST(delta.targets.regex == R"(bert\.encoder\.layer\.\d+\.output\.LayerNorm)");
   BOOST_TEST(delta.base_model_name_or_path == "base");
   BOOST_TEST(delta.tensors.size() == 6u);
-  BOOST_CHECK(find(delta.tensors, layer_norm + ".weight")->shape() == (Shape{8}));
+  BOOST_CHECK(find(delta.tensors, layer_norm_module + ".weight")->shape() == (Shape{8}));
   BOOST_CHECK(find(delta.tensors, "classifier.bias")->shape() == (Shape{3}));
 }
 
 BOOST_AUTO_TEST_CASE(broken_ln_tuning_folders_are_refused) {
   const LnTuningCopy copy;
-  copy.replace("base_model.model." + layer_norm + ".ln_tuning_layers.bias", Tensor());
-  copy.check_refused("bias of LayerNorm '" + layer_norm + "' is missing");
-  copy.replace("base_model.model." + layer_norm + ".ln_tuning_layers.bias", counting({8}));
-  copy.replace("base_model.model." + layer_norm + ".weight", counting({8}));
-  copy.check_refused("tensor '" + layer_norm + ".weight' belongs to no module");
+  copy.replace("base_model.model." + layer_norm_module + ".ln_tuning_layers.bias", Tensor());
+  copy.check_refused("bias of LayerNorm '" + layer_norm_module + "' is missing");
+  copy.replace("base_model.model." + layer_norm_module + ".ln_tuning_layers.bias", counting({8}));
+  copy.replace("base_model.model." + layer_norm_module + ".weight", counting({8}));
+  copy.check_refused("tensor '" + layer_norm_module + ".weight' belongs to no module");
   const LnTuningCopy without_targets;
   without_targets.set("target_modules", nullptr);
   without_targets.check_refused("target_modules is missing");

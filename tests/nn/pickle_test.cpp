@@ -1,6 +1,7 @@
 #include "nn/pickle.h"
 
 #include "tests/file_helpers.h"
+#include "tests/nn/pickle_opcodes.h"
 
 using namespace normtune;
 using namespace normtune::testing;
@@ -13,16 +14,13 @@ std::string pickled(const std::string& opcodes) {
   return "\x80\x02"s + opcodes + ".";
 }
 
-std::string text(const std::string& value) {
-  return "X"s + static_cast<char>(value.size()) + "\0\0\0"s + value;
-}
-
 /// ("storage", torch.FloatStorage, key "0", "cpu", numel) with `rest` behind, as a persistent id.
 std::string storage(const std::string& numel = "K\x06", const std::string& rest = "") {
-  return "(" + text("storage") + "ctorch\nFloatStorage\n" + text("0") + text("cpu") + numel + rest + "tQ";
+  return "(" + pickled_text("storage") + "ctorch\nFloatStorage\n" + pickled_text("0") + pickled_text("cpu") +
+         numel + rest + "tQ";
 }
 
-void check_refused(const std::string& opcodes, std::string_view expected) {
+void check_pickle_refused(const std::string& opcodes, std::string_view expected) {
   check_error(ErrorKind::model, expected, [&] {
     PickleReader reader(opcodes, "m.bin");
     reader.read();
@@ -107,69 +105,73 @@ BOOST_AUTO_TEST_CASE(reads_tensors) {
 }
 
 BOOST_AUTO_TEST_CASE(reads_views_of_legacy_storages) {
-  const auto view = constant<PickleStorage>(storage("K\x06", "(" + text("9") + "K\x02K\x04t"s));
+  const auto view = constant<PickleStorage>(storage("K\x06", "(" + pickled_text("9") + "K\x02K\x04t"s));
   BOOST_TEST(view.view_offset == 2);
   BOOST_TEST(view.view_numel == 4);
   BOOST_TEST(constant<PickleStorage>(storage("K\x06", "N")).view_numel == 6);
   for (const std::string& numbers : {"K\x03K\x04"s, "K\x07K\0"s, "J\xff\xff\xff\xffK\x01"s}) {
-    check_refused(pickled(storage("K\x06", "(" + text("9") + numbers + "t")),
-                  "a storage view beyond its storage");
+    check_pickle_refused(pickled(storage("K\x06", "(" + pickled_text("9") + numbers + "t")),
+                         "a storage view beyond its storage");
   }
 }
 
 BOOST_AUTO_TEST_CASE(refuses_globals_outside_its_list) {
-  check_refused(pickled("cos\nsystem\n"),
-                "m.bin: the pickle asks for 'os.system', which no state dict of a BERT needs");
-  check_refused(pickled("cbuiltins\neval\n"), "'builtins.eval'");
-  check_refused(pickled("ctorch._utils\n_rebuild_tensor_v3\n"), "'torch._utils._rebuild_tensor_v3'");
-  check_refused(pickled("c__builtin__\n\x1b[31m\n"), "'__builtin__.\\x1b[31m'");
+  check_pickle_refused(pickled("cos\nsystem\n"),
+                       "m.bin: the pickle asks for 'os.system', which no state dict of a BERT needs");
+  check_pickle_refused(pickled("cbuiltins\neval\n"), "'builtins.eval'");
+  check_pickle_refused(pickled("ctorch._utils\n_rebuild_tensor_v3\n"), "'torch._utils._rebuild_tensor_v3'");
+  check_pickle_refused(pickled("c__builtin__\n\x1b[31m\n"), "'__builtin__.\\x1b[31m'");
 }
 
 BOOST_AUTO_TEST_CASE(refuses_opcodes_outside_its_subset) {
   for (const char opcode :
        {'i', 'o', 'I', 'L', 'S', 'V', '2', '0', '1', 'P', '\x82', '\x8b', '\x8c', '\x93', '\x95'}) {
-    check_refused(pickled(std::string(1, opcode)), fmt::format("opcode {:#04x} has no place in a state dict",
-                                                               static_cast<unsigned char>(opcode)));
+    check_pickle_refused(
+        pickled(std::string(1, opcode)),
+        fmt::format("opcode {:#04x} has no place in a state dict", static_cast<unsigned char>(opcode)));
   }
-  check_refused("\x80\x04N.", "protocol 4, expected 2");
+  check_pickle_refused("\x80\x04N.", "protocol 4, expected 2");
 }
 
 BOOST_AUTO_TEST_CASE(refuses_ill_formed_pickles) {
-  check_refused("", "malformed pickle at byte 0: truncated");
-  check_refused("\x80\x02", "truncated");
-  check_refused("\x80\x02X\xff\xff\xff\xff", "truncated");
-  check_refused(
+  check_pickle_refused("", "malformed pickle at byte 0: truncated");
+  check_pickle_refused("\x80\x02", "truncated");
+  check_pickle_refused("\x80\x02X\xff\xff\xff\xff", "truncated");
+  check_pickle_refused(
       "\x80\x02"
       "ccollections",
       "truncated");
-  check_refused(pickled(""), "the stack is empty");
-  check_refused(pickled("NN"), "1 objects left over");
-  check_refused(pickled("(N"), "objects left over");
-  check_refused(pickled("(\x85"s), "the stack is empty");
-  check_refused(pickled("t"), "there is no mark");
-  check_refused(pickled("h\x03"), "memo entry 3 was never set");
-  check_refused(pickled("NNa"), "items for something that is not a list");
-  check_refused(pickled("NNNs"), "items for something that is not a dict");
-  check_refused(pickled("}(Nu"), "a key without a value");
-  check_refused(pickled("N)R"), "a call of something that is not a known global");
-  check_refused(pickled("ccollections\nOrderedDict\nNR"), "a call of something that is not a known global");
-  check_refused(pickled("ctorch\nFloatStorage\n)R"), "torch.FloatStorage is called");
-  check_refused(pickled("NNb"), "a state for something that has none");
-  check_refused(pickled("NQ"), "a persistent id that is not a storage");
-  check_refused(pickled("\x8a\x09\0\0\0\0\0\0\0\0\x01"s), "an integer of 9 bytes");
-  check_refused(pickled(storage("J\xff\xff\xff\xff")), "a storage of -1 elements");
-  check_refused(pickled(storage("N")), "expected an integer");
-  check_refused(pickled("(" + storage() + storage("K\x07") + "t"), "storage '0' is described in two ways");
-  check_refused(pickled("ctorch._utils\n_rebuild_tensor\n)R"), "a tensor with 0 arguments");
-  check_refused(pickled("ctorch._utils\n_rebuild_tensor\n(NNNNtR"), "a tensor without a storage");
-  check_refused(pickled("ctorch._utils\n_rebuild_parameter\n)R"), "a parameter without a tensor");
-  check_refused(pickled("ctorch._utils\n_rebuild_tensor\n(" + storage() + "K\0(K\1K\1K\1K\1K\1K\1K\1t)tR"s),
-                "a tensor of 7 dimensions, expected at most 6");
+  check_pickle_refused(pickled(""), "the stack is empty");
+  check_pickle_refused(pickled("NN"), "1 objects left over");
+  check_pickle_refused(pickled("(N"), "objects left over");
+  check_pickle_refused(pickled("(\x85"s), "the stack is empty");
+  check_pickle_refused(pickled("t"), "there is no mark");
+  check_pickle_refused(pickled("h\x03"), "memo entry 3 was never set");
+  check_pickle_refused(pickled("NNa"), "items for something that is not a list");
+  check_pickle_refused(pickled("NNNs"), "items for something that is not a dict");
+  check_pickle_refused(pickled("}(Nu"), "a key without a value");
+  check_pickle_refused(pickled("N)R"), "a call of something that is not a known global");
+  check_pickle_refused(pickled("ccollections\nOrderedDict\nNR"),
+                       "a call of something that is not a known global");
+  check_pickle_refused(pickled("ctorch\nFloatStorage\n)R"), "torch.FloatStorage is called");
+  check_pickle_refused(pickled("NNb"), "a state for something that has none");
+  check_pickle_refused(pickled("NQ"), "a persistent id that is not a storage");
+  check_pickle_refused(pickled("\x8a\x09\0\0\0\0\0\0\0\0\x01"s), "an integer of 9 bytes");
+  check_pickle_refused(pickled(storage("J\xff\xff\xff\xff")), "a storage of -1 elements");
+  check_pickle_refused(pickled(storage("N")), "expected an integer");
+  check_pickle_refused(pickled("(" + storage() + storage("K\x07") + "t"),
+                       "storage '0' is described in two ways");
+  check_pickle_refused(pickled("ctorch._utils\n_rebuild_tensor\n)R"), "a tensor with 0 arguments");
+  check_pickle_refused(pickled("ctorch._utils\n_rebuild_tensor\n(NNNNtR"), "a tensor without a storage");
+  check_pickle_refused(pickled("ctorch._utils\n_rebuild_parameter\n)R"), "a parameter without a tensor");
+  check_pickle_refused(
+      pickled("ctorch._utils\n_rebuild_tensor\n(" + storage() + "K\0(K\1K\1K\1K\1K\1K\1K\1t)tR"s),
+      "a tensor of 7 dimensions, expected at most 6");
 }
 
 BOOST_AUTO_TEST_CASE(refuses_endless_pickles) {
-  check_refused("\x80\x02" + std::string(3'000'000, 'N'), "more than 2000000 opcodes");
-  check_refused("\x80\x02" + std::string(3'000'000, '('), "more than 2000000 opcodes");
+  check_pickle_refused("\x80\x02" + std::string(3'000'000, 'N'), "more than 2000000 opcodes");
+  check_pickle_refused("\x80\x02" + std::string(3'000'000, '('), "more than 2000000 opcodes");
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "tests/file_helpers.h"
+#include "tests/nn/pickle_opcodes.h"
 #include "tests/nn/tensor_helpers.h"
 
 using namespace normtune;
@@ -15,24 +16,20 @@ std::filesystem::path format(const std::string& name) {
   return recorded("formats/" + name);
 }
 
-void check_refused(const std::filesystem::path& path, std::string_view expected) {
+void check_file_refused(const std::filesystem::path& path, std::string_view expected) {
   check_error(ErrorKind::model, expected, [&] { read_pytorch_bin(path); });
   check_error(ErrorKind::model, path.string(), [&] { read_pytorch_bin(path); });
-}
-
-std::string text(const std::string& value) {
-  return "X"s + static_cast<char>(value.size()) + "\0\0\0"s + value;
 }
 
 /// A legacy file with one float storage "0" of 4 elements; `sizes` to `strides` are opcodes for the tensor
 /// "w".
 std::string legacy_file(const std::string& offset, const std::string& sizes, const std::string& strides) {
   const std::string magic = "\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."s;
-  const std::string storage =
-      "(" + text("storage") + "ctorch\nFloatStorage\n" + text("0") + text("cpu") + "K\x04tQ"s;
+  const std::string storage = "(" + pickled_text("storage") + "ctorch\nFloatStorage\n" + pickled_text("0") +
+                              pickled_text("cpu") + "K\x04tQ"s;
   const std::string tensor = "ctorch._utils\n_rebuild_tensor\n(" + storage + offset + sizes + strides + "tR";
-  return magic + "\x80\x02M\xe9\x03."s + "\x80\x02}."s + "\x80\x02}" + text("w") + tensor + "s." +
-         "\x80\x02]" + text("0") + "a." + "\x04\0\0\0\0\0\0\0"s + std::string(16, 'x');
+  return magic + "\x80\x02M\xe9\x03."s + "\x80\x02}."s + "\x80\x02}" + pickled_text("w") + tensor + "s." +
+         "\x80\x02]" + pickled_text("0") + "a." + "\x04\0\0\0\0\0\0\0"s + std::string(16, 'x');
 }
 
 std::string number(int64_t value) {
@@ -88,26 +85,26 @@ BOOST_AUTO_TEST_CASE(a_checksum_may_be_left_out_but_not_be_wrong) {
   std::string bytes = read_bytes(format("tiny_zip.bin"));
   replace(bytes, "\0\0\x80\x3f"s, "\0\0\x81\x3f"s);  // the value 1.0
   write_bytes(folder / "m.bin", bytes);
-  check_refused(folder / "m.bin", "record 'data/0' is damaged or truncated");
+  check_file_refused(folder / "m.bin", "record 'data/0' is damaged or truncated");
 }
 
 BOOST_AUTO_TEST_CASE(refuses_what_it_must_not_read) {
-  check_refused(format("global.bin"), "the pickle asks for 'posix.system'");
-  check_refused(format("compressed.bin"), "is compressed or encrypted, expected a stored one");
-  check_refused(format("big_endian.bin"), "byteorder is not little");
-  check_refused(format("two_tops.bin"),
-                "expected one top folder in the zip container, found 'tiny_zip/' and 'other/'");
-  check_refused(format("no_such.bin"), "cannot read");
+  check_file_refused(format("global.bin"), "the pickle asks for 'posix.system'");
+  check_file_refused(format("compressed.bin"), "is compressed or encrypted, expected a stored one");
+  check_file_refused(format("big_endian.bin"), "byteorder is not little");
+  check_file_refused(format("two_tops.bin"),
+                     "expected one top folder in the zip container, found 'tiny_zip/' and 'other/'");
+  check_file_refused(format("no_such.bin"), "cannot read");
 }
 
 BOOST_AUTO_TEST_CASE(refuses_other_containers) {
   const TemporaryFolder folder;
   for (const std::string bytes : {"", "PK", "ustar", "\x80\x02}q\0."}) {
     write_bytes(folder / "m.bin", bytes);
-    check_refused(folder / "m.bin", "neither of torch.save's containers (zip, legacy)");
+    check_file_refused(folder / "m.bin", "neither of torch.save's containers (zip, legacy)");
   }
   write_bytes(folder / "m.bin", "PK\x03\x04 and no more");
-  check_refused(folder / "m.bin", "the zip container cannot be read: ");
+  check_file_refused(folder / "m.bin", "the zip container cannot be read: ");
 }
 
 BOOST_AUTO_TEST_CASE(refuses_tensors_that_do_not_fit_their_storage) {
@@ -115,7 +112,7 @@ BOOST_AUTO_TEST_CASE(refuses_tensors_that_do_not_fit_their_storage) {
   const auto path = folder / "m.bin";
   const auto refuse = [&](const std::string& bytes, std::string_view expected) {
     write_bytes(path, bytes);
-    check_refused(path, expected);
+    check_file_refused(path, expected);
   };
   write_bytes(path, legacy_file("K\0"s, "K\x02K\x02\x86"s, "K\x02K\x01\x86"s));
   BOOST_TEST(read_pytorch_bin(path).size() == 1u);
@@ -150,14 +147,16 @@ BOOST_AUTO_TEST_CASE(refuses_a_malformed_legacy_frame) {
     std::string bytes = good;
     replace(bytes, from, to);
     write_bytes(path, bytes);
-    check_refused(path, expected);
+    check_file_refused(path, expected);
   };
   refuse("M\xe9\x03"s, "M\xea\x03"s, "expected version 1001");
   refuse("\x80\x02}.", "\x80\x02N.", "expected the description of the system");
-  refuse("\x80\x02}.", "\x80\x02}" + text("little_endian") + "\x89s.", "written on a big-endian machine");
-  refuse("\x80\x02]" + text("0") + "a.", "\x80\x02N.", "expected the list of storage keys");
-  refuse("\x80\x02]" + text("0") + "a.", "\x80\x02].", "surplus bytes at the end");
-  refuse("\x80\x02]" + text("0") + "a.", "\x80\x02]" + text("1") + "a.", "a storage that no tensor uses");
+  refuse("\x80\x02}.", "\x80\x02}" + pickled_text("little_endian") + "\x89s.",
+         "written on a big-endian machine");
+  refuse("\x80\x02]" + pickled_text("0") + "a.", "\x80\x02N.", "expected the list of storage keys");
+  refuse("\x80\x02]" + pickled_text("0") + "a.", "\x80\x02].", "surplus bytes at the end");
+  refuse("\x80\x02]" + pickled_text("0") + "a.", "\x80\x02]" + pickled_text("1") + "a.",
+         "a storage that no tensor uses");
   refuse("\x04\0\0\0\0\0\0\0"s, "\x03\0\0\0\0\0\0\0"s, "storage '0': expected 4 elements, found 3");
   refuse("xxxxxxxx", "xxxx", "truncated in storage '0'");
   refuse("\x04\0\0\0\0\0\0\0xxxxxxxxxxxxxxxx"s, "\x04\0", "truncated in the storages");
@@ -172,18 +171,18 @@ BOOST_AUTO_TEST_CASE(refuses_roots_that_hold_no_tensors) {
     std::string bytes = good;
     replace(bytes, from, to);
     write_bytes(path, bytes);
-    check_refused(path, expected);
+    check_file_refused(path, expected);
   };
   refuse("tRs.", "tRs\x85.", "expected a dict of tensors, found another object");
   refuse("tRs.", "tR\x85s.", "tensor 'w': expected a tensor, found another object");
-  refuse(text("w"), "N", "a key of the state dict is not a string");
-  refuse("tRs.", "tRq\x01s" + text("w") + "h\x01s.", "tensor 'w' comes twice");
+  refuse(pickled_text("w"), "N", "a key of the state dict is not a string");
+  refuse("tRs.", "tRq\x01s" + pickled_text("w") + "h\x01s.", "tensor 'w' comes twice");
 }
 
 BOOST_AUTO_TEST_CASE(many_names_for_one_storage_have_a_limit) {
   const TemporaryFolder folder;
   std::string names = "q\x01s";
-  for (int i = 0; i < 5000; ++i) names += text("w" + std::to_string(i)) + "h\x01s";
+  for (int i = 0; i < 5000; ++i) names += pickled_text("w" + std::to_string(i)) + "h\x01s";
   std::string bytes = legacy_file("K\0"s, "K\x04\x85"s, "K\x01\x85"s);
   replace(bytes, "tRs.", "tR" + names + ".");
   write_bytes(folder / "m.bin", bytes);
@@ -196,7 +195,7 @@ BOOST_AUTO_TEST_CASE(many_names_for_one_storage_have_a_limit) {
   replace(big, "\x04\0\0\0\0\0\0\0"s + std::string(16, 'x'),
           "\xe8\x03\0\0\0\0\0\0"s + std::string(4000, 'x'));
   write_bytes(folder / "m.bin", big);
-  check_refused(folder / "m.bin", "more than 4 elements for each byte of the file");
+  check_file_refused(folder / "m.bin", "more than 4 elements for each byte of the file");
 }
 
 BOOST_AUTO_TEST_CASE(corrupted_files_give_a_value_or_an_error) {

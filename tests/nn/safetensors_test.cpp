@@ -9,7 +9,7 @@ using namespace normtune::testing;
 
 namespace {
 
-struct Fixture {
+struct OneSafetensorsFile {
   TemporaryFolder folder;
   std::filesystem::path path = folder / "m.safetensors";
 
@@ -35,7 +35,7 @@ std::string vector_bytes() {  // tensor "b" = [1, 2], the published example
 
 }  // namespace
 
-BOOST_FIXTURE_TEST_SUITE(safetensors, Fixture)
+BOOST_FIXTURE_TEST_SUITE(safetensors, OneSafetensorsFile)
 
 BOOST_AUTO_TEST_CASE(writes_the_test_vector) {
   write_safetensors(path, {{"b", Tensor::from_values<float>({2}, std::vector<float>{1, 2})}});

@@ -18,7 +18,6 @@ namespace data = boost::unit_test::data;
 
 namespace {
 
-const std::filesystem::path files = std::filesystem::path(NORMTUNE_TEST_FILES) / "bert";
 const std::vector<std::string> cases = {"hidden60_heads5", "head_size33", "layers3_relu",
                                         "layers13",        "regression",  "single"};
 
@@ -71,7 +70,7 @@ BOOST_DATA_TEST_CASE(equal_one_backward_pass_for_each_example,
                      data::make(cases) * data::make({"float32", "float64"}) * data::make({false, true}), name,
                      precision, last_layer_cls_only) {
   const DType dtype = precision == std::string("float64") ? DType::float64 : DType::float32;
-  const Case recorded(files, name);
+  const Case recorded(recorded_cases, name);
   Bert model = generated_model(recorded.config, dtype);
   model.set_last_layer_cls_only(last_layer_cls_only);
   const std::vector<std::vector<double>> expected = loop(recorded, model);

@@ -14,7 +14,7 @@ using nlohmann::json;
 namespace {
 
 /// Reading the folder must fail with this in its one-line message.
-void check_refused(const TokenizerFolder& folder, std::string_view expected) {
+void check_folder_refused(const TokenizerFolder& folder, std::string_view expected) {
   check_error(ErrorKind::model, expected, [&] { Tokenizer::from_folder(folder.path()); });
 }
 
@@ -22,7 +22,7 @@ void check_refused(const TokenizerFolder& folder, std::string_view expected) {
 void check_vocabulary_refused(std::string_view content, std::string_view expected) {
   const TokenizerFolder folder("uncased");
   folder.write("vocab.txt", content);
-  check_refused(folder, expected);
+  check_folder_refused(folder, expected);
 }
 
 /// The same with one change of a JSON file of a recorded tokenizer.
@@ -31,7 +31,7 @@ void check_change_refused(const char* tokenizer, const char* file, const std::st
   const TokenizerFolder folder(tokenizer);
   folder.change(file, pointer, value);
   BOOST_TEST_CONTEXT(file << " " << pointer << " = " << value) {
-    check_refused(folder, expected);
+    check_folder_refused(folder, expected);
   }
 }
 
@@ -120,7 +120,7 @@ BOOST_AUTO_TEST_CASE(refuses_a_broken_vocabulary) {
 BOOST_AUTO_TEST_CASE(refuses_a_folder_without_vocabulary) {
   const TokenizerFolder folder("uncased");
   folder.remove("vocab.txt");
-  check_refused(folder, "expected vocab.txt or tokenizer.json, found neither");
+  check_folder_refused(folder, "expected vocab.txt or tokenizer.json, found neither");
   check_error(ErrorKind::model, "found neither", [] { Tokenizer::from_folder("/no/such/folder"); });
 }
 
@@ -129,10 +129,10 @@ BOOST_AUTO_TEST_CASE(refuses_files_that_contradict_each_other) {
   std::string vocabulary = swapped.read("vocab.txt");
   vocabulary.replace(vocabulary.find("\na\nb\n"), 5, "\nb\na\n");
   swapped.write("vocab.txt", vocabulary);
-  check_refused(swapped, "found 'b', but ");
+  check_folder_refused(swapped, "found 'b', but ");
   const TokenizerFolder longer("cased");
   longer.write("vocab.txt", longer.read("vocab.txt") + "more\n");
-  check_refused(longer, "vocab.txt, line 685: found 'more', but ");
+  check_folder_refused(longer, "vocab.txt, line 685: found 'more', but ");
 
   check_change_refused("cased", "tokenizer_config.json", "/do_lower_case", true,
                        "do_lower_case: found true, but");
@@ -147,7 +147,7 @@ BOOST_AUTO_TEST_CASE(refuses_files_that_contradict_each_other) {
   const TokenizerFolder folder("cased");
   folder.write("special_tokens_map.json", R"({"cls_token": "[CLS]"})");
   folder.change("tokenizer_config.json", "/cls_token", {{"content", "[PAD]"}});
-  check_refused(folder, "special_tokens_map.json: cls_token: found '[CLS]', but");
+  check_folder_refused(folder, "special_tokens_map.json: cls_token: found '[CLS]', but");
 }
 
 BOOST_AUTO_TEST_CASE(refuses_other_kinds_of_tokenizers) {
@@ -232,7 +232,7 @@ BOOST_AUTO_TEST_CASE(tokens_of_the_old_added_tokens_file_must_be_known) {
   folder.write("added_tokens.json", R"({"<Note>": 525})");
   BOOST_CHECK_NO_THROW(Tokenizer::from_folder(folder.path()));
   folder.write("added_tokens.json", R"({"<Other>": 525})");
-  check_refused(folder, "added_tokens.json: token '<Other>' with id 525");
+  check_folder_refused(folder, "added_tokens.json: token '<Other>' with id 525");
 }
 
 BOOST_AUTO_TEST_CASE(survives_every_corruption_of_small_files) {

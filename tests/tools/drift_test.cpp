@@ -29,10 +29,6 @@ struct TunedModel {
   std::string path(std::string_view name) const { return (folder / name).string(); }
 };
 
-bool contains(const std::string& text, std::string_view part) {
-  return text.find(part) != std::string::npos;
-}
-
 /// The shell in the place of Python: what it draws is one file.
 void write_script(const fs::path& folder, std::string_view text) {
   write_text(folder / "plot_drift.py", text);

@@ -11,10 +11,6 @@ namespace fs = std::filesystem;
 
 namespace {
 
-bool contains(const std::string& text, std::string_view part) {
-  return text.find(part) != std::string::npos;
-}
-
 struct EvaluateFixture {
   TemporaryFolder folder;
   std::string glue = (folder / "glue").string(), output = (folder / "output").string();

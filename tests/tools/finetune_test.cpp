@@ -12,10 +12,6 @@ namespace fs = std::filesystem;
 
 namespace {
 
-bool contains(const std::string& text, std::string_view part) {
-  return text.find(part) != std::string::npos;
-}
-
 struct FinetuneFixture {
   TemporaryFolder folder;
   std::string model = (folder / "model").string(), glue = (folder / "glue").string(),

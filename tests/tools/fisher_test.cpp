@@ -12,10 +12,6 @@ namespace fs = std::filesystem;
 
 namespace {
 
-bool contains(const std::string& text, std::string_view part) {
-  return text.find(part) != std::string::npos;
-}
-
 struct FisherFixture {
   TemporaryFolder folder;
   std::string glue = (folder / "glue").string(), model = (folder / "model").string(),

@@ -7,10 +7,6 @@ using namespace normtune::test;
 
 namespace {
 
-bool contains(const std::string& text, std::string_view part) {
-  return text.find(part) != std::string::npos;
-}
-
 nlohmann::json bert_large_cased() {
   return {{"vocab_size", 28996},       {"hidden_size", 1024},       {"num_hidden_layers", 24},
           {"num_attention_heads", 16}, {"intermediate_size", 4096}, {"max_position_embeddings", 512},

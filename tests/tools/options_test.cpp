@@ -8,10 +8,6 @@ using namespace normtune::test;
 
 namespace {
 
-bool contains(const std::string& text, std::string_view part) {
-  return text.find(part) != std::string::npos;
-}
-
 /// The tiny model's counts under options that a test is about.
 struct InspectFixture {
   TemporaryFolder folder;

@@ -8,10 +8,6 @@ namespace fs = std::filesystem;
 
 namespace {
 
-bool contains(const std::string& text, std::string_view part) {
-  return text.find(part) != std::string::npos;
-}
-
 struct PretrainFixture {
   TemporaryFolder folder;
   std::string train = (folder / "train.txt").string(), valid = (folder / "valid.txt").string(),

@@ -67,10 +67,6 @@ struct ReproduceFixture : CompareFixture {
   }
 };
 
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
-
 }  // namespace
 
 BOOST_FIXTURE_TEST_SUITE(reproduce, ReproduceFixture)

@@ -45,6 +45,10 @@ inline Outcome run_normtune(std::vector<std::string> arguments, std::string inpu
 
 using testing::TemporaryFolder;
 
+inline bool contains(std::string_view text, std::string_view part) {
+  return text.find(part) != std::string_view::npos;
+}
+
 void write_text(const std::filesystem::path& file, std::string_view text);
 std::string read_text(const std::filesystem::path& file);
 

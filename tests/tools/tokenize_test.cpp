@@ -6,10 +6,6 @@ using namespace normtune::test;
 
 namespace {
 
-bool contains(const std::string& text, std::string_view part) {
-  return text.find(part) != std::string::npos;
-}
-
 struct TokenizeFixture {
   TemporaryFolder folder;
   TokenizeFixture() { write_tiny_model(folder.path(), {.weights = false}); }
