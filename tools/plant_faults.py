@@ -108,7 +108,7 @@ FAULTS = [
           "if (indices != nullptr) return update_listed", "if (indices == &gradient) return update_listed",
           "nn/optimizer|tensor/"),
     Fault("a row of embeddings without a gradient forgets its moments", "tensor/cpu/optimizer.cpp",
-          "if (gradient.has(row)) has_moments[row] = 1;", "has_moments[row] = gradient.has(row);",
+          "return has_moments[row] != 0 ||", "return gradient.has(row) ||",
           "nn/optimizer|training_parity"),
     Fault("gradients are not clipped", "tensor/formulas/clipping.h",
           "return max_norm > 0 && factor < 1 ? factor : 1;", "return factor < 1 ? 1 : 1;", "finetune_parity|update"),

@@ -94,15 +94,14 @@ void adamw_rows(const Backend::AdamWTensor& tensor, const AdamWFactors& factors,
   T *values = tensor.parameter.data<T>(), *first = tensor.first_moment.data<T>(),
     *second = tensor.second_moment.data<T>();
   const auto& loops = vector::loops<T>();
-  gradient.for_each_row(
-      [&](int64_t row) {
-        if (gradient.has(row)) has_moments[row] = 1;
-        return has_moments[row] != 0 || tensor.weight_decay != 0;
-      },
-      [&](int64_t row) {
-        const int64_t at = row * columns;
-        loops.adamw(values + at, gradient.of(row), first + at, second + at, factors, gradient_scale, columns);
-      });
+  const int32_t* rows = tensor.gradient_rows->data<int32_t>();
+  for (int64_t i = 0; i < tensor.gradient_rows->numel(); ++i) has_moments[rows[i]] = 1;
+  gradient.for_each_row([&](int64_t row) { return has_moments[row] != 0 || tensor.weight_decay != 0; },
+                        [&](int64_t row) {
+                          const int64_t at = row * columns;
+                          loops.adamw(values + at, gradient.of(row), first + at, second + at, factors,
+                                      gradient_scale, columns);
+                        });
 }
 
 template <typename T>
