@@ -13,6 +13,7 @@
 #include "autograd/cross_entropy_loss.h"
 #include "experiments/nearest_name.h"
 #include "experiments/process_memory.h"
+#include "experiments/statistics.h"
 #include "experiments/step_work.h"
 #include "experiments/update.h"
 #include "nn/initialization.h"
@@ -28,13 +29,6 @@ double seconds_of(const std::function<void()>& work) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 }
 
-/// The middle one of the sorted values; of an even number, the greater of the two in the middle.
-double upper_median(std::vector<double> values) {
-  const auto middle = values.begin() + static_cast<ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
-}
-
 /// Median time of `work` on a device in seconds, after one run that is discarded.
 double time_work(const std::function<void()>& work, int64_t repeats, Backend& backend) {
   const auto whole_work = [&] {
@@ -44,7 +38,7 @@ double time_work(const std::function<void()>& work, int64_t repeats, Backend& ba
   whole_work();
   std::vector<double> times;
   for (int64_t i = 0; i < repeats; ++i) times.push_back(seconds_of(whole_work));
-  return upper_median(times);
+  return median(times);
 }
 
 /// Sequences of given lengths, of random token ids (the special ones left out).
@@ -226,11 +220,11 @@ StepBenchResult bench_step(const StepBenchOptions& options) {
   result.peak_rss_bytes = peak_rss_bytes();
   result.peak_device_bytes = peak_device_bytes(options.device);
   result.peak_reserved_bytes = peak_reserved_bytes(options.device);
-  result.ms_per_step = upper_median(step_times) * 1e3;
-  result.tokens_per_second = tokens / upper_median(pass_times);
+  result.ms_per_step = median(step_times) * 1e3;
+  result.tokens_per_second = tokens / median(pass_times);
   result.needed_gflops = flops / 1e9;
   result.roof_gflops = backend_of(options.device).measure_roof(options.dtype).gflops;
-  result.roof_share = result.needed_gflops / upper_median(pass_times) / result.roof_gflops;
+  result.roof_share = result.needed_gflops / median(pass_times) / result.roof_gflops;
   result.saved_bytes_per_token_layer = trainer.saved_bytes_per_token_layer();
   result.trainable_parameters = trainable_elements(trainer.optimizer().tensors());
   result.total_parameters = trainer.model().parameters().numel();

@@ -32,19 +32,15 @@ std::vector<const TrainableTensor*> with_gradient(const std::vector<TrainableTen
   return found;
 }
 
-/// The gradient of some rows, if the whole tensor moves and that is all there is; null otherwise.
-const RowGradient* row_gradient_or_null(const TrainableTensor& trainable) {
-  return trainable.indices.defined() ? nullptr : trainable.variable.row_grad();
-}
-
 /// The numbers of a gradient that are there, and the rows that they belong to.
 struct GradientParts {
   const Tensor& values;
   const Tensor* rows;  // null for all
 };
 
+/// A mask takes its elements from the whole gradient.
 GradientParts gradient_parts(const TrainableTensor& trainable) {
-  const RowGradient* rows = row_gradient_or_null(trainable);
+  const RowGradient* rows = trainable.indices.defined() ? nullptr : trainable.variable.row_grad();
   return rows != nullptr ? GradientParts{rows->values, &rows->rows}
                          : GradientParts{trainable.variable.grad(), nullptr};
 }
