@@ -124,8 +124,7 @@ class Tape {
   }
 
   void deliver_to_leaf(AutogradMeta& leaf, Tensor grad) {
-    if (leaf.row_grad.defined()) leaf.grad = std::exchange(leaf.row_grad, RowGradient()).dense();
-    if (leaf.grad.defined()) {
+    if (leaf.whole_grad().defined()) {
       backend_.join_products();
       leaf.grad = add_gradients(std::move(leaf.grad), std::move(grad));
     } else {

@@ -4,6 +4,11 @@
 
 namespace normtune {
 
+Tensor& AutogradMeta::whole_grad() {
+  if (row_grad.defined()) grad = std::exchange(row_grad, RowGradient()).dense();
+  return grad;
+}
+
 Variable::Variable(Tensor value, bool requires_grad) {
   check(value.defined(), "variable: expected a tensor, found an undefined one");
   check(!requires_grad || is_floating(value.dtype()),
@@ -19,11 +24,6 @@ void Variable::set_requires_grad(bool requires_grad) {
   check(!requires_grad || is_floating(dtype()),
         "set_requires_grad: only floating-point tensors have a gradient, found {}", to_string(dtype()));
   impl_->meta->requires_grad = requires_grad;
-}
-
-const Tensor& Variable::grad() const {
-  if (row_grad() != nullptr) impl_->meta->grad = std::exchange(impl_->meta->row_grad, RowGradient()).dense();
-  return impl_->meta->grad;
 }
 
 void Variable::set_tensor(Tensor value) {

@@ -25,6 +25,9 @@ struct AutogradMeta {
   Tensor grad;                    // of a leaf after backward(), or
   RowGradient row_grad;           // in its place that of some rows
   std::shared_ptr<Node> grad_fn;  // null for a leaf
+
+  /// grad, made of row_grad where there is that.
+  Tensor& whole_grad();
 };
 
 /// A tensor that autograd follows. Copies are handles to the same variable.
@@ -52,7 +55,7 @@ class Variable {
   bool is_leaf() const { return impl_->meta->grad_fn == nullptr; }
   /// The accumulated gradient of a leaf; undefined before the first backward(). Where only some rows have one
   /// the whole is made of them, and takes their place.
-  const Tensor& grad() const;
+  const Tensor& grad() const { return impl_->meta->whole_grad(); }
   bool has_grad() const { return impl_->meta->grad.defined() || impl_->meta->row_grad.defined(); }
   /// The gradient of a table that was looked up and not used otherwise; null if the leaf has another one or
   /// none.
