@@ -1,6 +1,5 @@
 #include "experiments/bench.h"
 
-#include <algorithm>
 #include <charconv>
 #include <chrono>
 #include <fstream>
