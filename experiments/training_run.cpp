@@ -191,6 +191,7 @@ void TrainingRun::resume(const fs::path& checkpoint) {
   restore_training_tensors(checkpoint, state.step, *optimizer_);
   fs::remove(folder_ / "all_results.json");
   remove_later_checkpoints(folder_, state.step);
+  remove_old_checkpoints(folder_, options_.save_total_limit);  // if the run was killed before it did
   truncate_metrics_log(folder_ / "metrics.jsonl", state.step);
   make_trainer();
   log_->write("resume", {{"step", state.step}, {"path", checkpoint.filename().string()}});

@@ -243,6 +243,22 @@ BOOST_AUTO_TEST_CASE(from_an_earlier_checkpoint) {
   BOOST_CHECK(tiny::comparable_files(options.output_dir) == expected);
 }
 
+/// As if it had been killed between its last checkpoint and the removal of the one before.
+BOOST_AUTO_TEST_CASE(removes_old_checkpoints) {
+  const Workspace workspace;
+  const FinetuneOptions reference = short_run(workspace, "reference"), options = short_run(workspace, "run");
+  finetune(reference);
+  finetune(options);
+  const std::vector<int64_t> steps = checkpoint_steps(options.output_dir);
+  BOOST_REQUIRE(!steps.empty() && std::ssize(steps) == options.save_total_limit);
+  fs::copy(checkpoint_path(options.output_dir, steps.front()),
+           checkpoint_path(options.output_dir, steps.front() - 1), fs::copy_options::recursive);
+  fs::remove(options.output_dir / "all_results.json");
+  finetune(resumed(options));
+  BOOST_CHECK(checkpoint_steps(options.output_dir) == steps);
+  check_equal_runs(reference.output_dir, options.output_dir);
+}
+
 BOOST_AUTO_TEST_CASE(of_a_finished_run_changes_nothing) {
   const Workspace workspace;
   const FinetuneOptions options = short_run(workspace, "run");
