@@ -1,6 +1,7 @@
 #include "autograd/activation_linear.h"
 
 #include "autograd/checks.h"
+#include "autograd/weight_factors.h"
 
 namespace normtune {
 
@@ -67,8 +68,7 @@ Variable activation_linear(const Variable& input, Activation kind, const Variabl
   const Tensor activated = Tensor::empty_like(input.tensor());
   input.backend().activation_forward(kind, input.tensor(), activated);
   const Tensor output = Tensor::empty({input.size(0), out_features}, input.dtype(), input.device());
-  // A trainable weight is rounded once for forward and backward, as by linear().
-  const Tensor factor = weight.requires_grad() ? weight.tensor().to(input.dtype()) : weight.tensor();
+  const Tensor factor = weight_factors({weight}, input).front();
   Backend::MatMul product{.a = activated, .b = factor, .transpose_b = true, .c = output};
   if (bias.defined()) product.bias = bias.tensor();
   input.backend().matmul(product);

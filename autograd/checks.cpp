@@ -37,9 +37,11 @@ void check_operands(std::string_view op, const std::vector<Variable>& activation
     check(operand.dtype() == (is_parameter ? parameter_dtype(first) : first),
           "{}: expected operands of one dtype, found {} for operand 0 and {} for operand {}", op,
           to_string(first), to_string(operand.dtype()), i);
-    check(operand.device() == activations[0].device(),
+    // Of a weight that is kept rounded the values may be elsewhere.
+    const Tensor& needed = operand.rounded_copy().defined() ? operand.rounded_copy() : operand.tensor();
+    check(needed.device() == activations[0].device(),
           "{}: expected operands on one device, found {} for operand 0 and {} for operand {}", op,
-          to_string(activations[0].device()), to_string(operand.device()), i);
+          to_string(activations[0].device()), to_string(needed.device()), i);
   }
 }
 

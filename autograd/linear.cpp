@@ -4,6 +4,7 @@
 #include <span>
 
 #include "autograd/checks.h"
+#include "autograd/weight_factors.h"
 
 namespace normtune {
 
@@ -33,20 +34,6 @@ void multiply_by_weights(const Tensor& input, const std::vector<Tensor>& weights
     multiply_by_weight(weights[i], biases[i], input, MatrixRef(output).columns(column, end));
     column = end;
   }
-}
-
-/// The weights converted to `dtype`, adjacent ones together: they stay one matrix.
-std::vector<Tensor> converted(const std::vector<Tensor>& weights, DType dtype) {
-  const Tensor all = Tensor::stacked(weights);
-  const Tensor all_converted = all.defined() ? all.to(dtype) : Tensor();
-  std::vector<Tensor> results;
-  int64_t row = 0;
-  for (const Tensor& weight : weights) {
-    const int64_t end = row + weight.size(0);
-    results.push_back(all.defined() ? all_converted.slice(row, end) : weight.to(dtype));
-    row = end;
-  }
-  return results;
 }
 
 /// With Y = X W^T + b:  dX = dY W,  dW = dY^T X,  db = sum over rows of dY.  Several weights own ranges of
@@ -159,22 +146,19 @@ void check_linear(const Variable& input, const std::vector<Variable>& weights,
 Variable linear(const Variable& input, const std::vector<Variable>& weights,
                 const std::vector<Variable>& biases) {
   check_linear(input, weights, biases);
-  std::vector<Tensor> weight_tensors, bias_tensors;
+  const std::vector<Tensor> factors = weight_factors(weights, input);
+  std::vector<Tensor> bias_tensors;
   std::vector<int64_t> out_features;
   int64_t total_features = 0;
   bool weights_require_grad = false;
   for (const Variable& weight : weights) {
-    weight_tensors.push_back(weight.tensor());
     out_features.push_back(weight.size(0));
     total_features += weight.size(0);
     weights_require_grad = weights_require_grad || weight.requires_grad();
   }
-  // Products in bfloat16 round their factors: here once for those of forward and backward. What is frozen is
-  // rounded where it is held (hold_constant_weights).
-  if (weights_require_grad) weight_tensors = converted(weight_tensors, input.dtype());
   for (const Variable& bias : biases) bias_tensors.push_back(bias.defined() ? bias.tensor() : Tensor());
   Tensor output = Tensor::empty({input.size(0), total_features}, input.dtype(), input.device());
-  multiply_by_weights(input.tensor(), weight_tensors, bias_tensors, output);
+  multiply_by_weights(input.tensor(), factors, bias_tensors, output);
 
   std::vector<Variable> inputs{input};
   inputs.insert(inputs.end(), weights.begin(), weights.end());
@@ -182,7 +166,7 @@ Variable linear(const Variable& input, const std::vector<Variable>& weights,
   return record(std::move(output), inputs, [&] {
     auto node = std::make_shared<LinearBackward>(out_features);
     if (weights_require_grad) node->input = input.tensor();
-    if (input.requires_grad()) node->weights = weight_tensors;
+    if (input.requires_grad()) node->weights = factors;
     return node;
   });
 }

@@ -1,6 +1,7 @@
 #include "autograd/low_rank_update.h"
 
 #include "autograd/checks.h"
+#include "autograd/weight_factors.h"
 
 namespace normtune {
 
@@ -88,10 +89,12 @@ Tensor scaled_low_rank(const Tensor& input, const Tensor& lora_A, double scaling
 Variable low_rank_update(Variable base, const Variable& input, const Variable& lora_A, const Variable& lora_B,
                          double scaling, int64_t column) {
   check_update(base, input, lora_A, lora_B, column);
-  const Tensor low_rank = scaled_low_rank(input.tensor(), lora_A.tensor(), scaling);
+  const Tensor factor_A = weight_factors({lora_A}, input).front();
+  const Tensor factor_B = weight_factors({lora_B}, input).front();
+  const Tensor low_rank = scaled_low_rank(input.tensor(), factor_A, scaling);
   const Tensor output = base.is_unique() ? base.tensor() : base.tensor().clone();
   output.backend().matmul({.a = low_rank,
-                           .b = lora_B.tensor(),
+                           .b = factor_B,
                            .transpose_b = true,
                            .c = MatrixRef(output).columns(column, column + lora_B.size(0)),
                            .accumulate = true});
@@ -99,8 +102,8 @@ Variable low_rank_update(Variable base, const Variable& input, const Variable& l
     auto node = std::make_shared<LowRankUpdateBackward>(scaling, column, lora_B.shape());
     if (lora_A.requires_grad()) node->input = input.tensor();
     if (lora_B.requires_grad()) node->low_rank = low_rank;
-    if (lora_A.requires_grad() || input.requires_grad()) node->lora_B = lora_B.tensor();
-    if (input.requires_grad()) node->lora_A = lora_A.tensor();
+    if (lora_A.requires_grad() || input.requires_grad()) node->lora_B = factor_B;
+    if (input.requires_grad()) node->lora_A = factor_A;
     return node;
   });
 }

@@ -263,7 +263,10 @@ Variable record_without_derivative(std::string_view op, Tensor output, std::span
 
 size_t saved_bytes(const Variable& output, std::span<const Variable> exclude) {
   std::unordered_set<const Storage*> counted;
-  for (const Variable& variable : exclude) counted.insert(variable.tensor().storage().get());
+  for (const Variable& variable : exclude) {
+    counted.insert(variable.tensor().storage().get());
+    if (variable.rounded_copy().defined()) counted.insert(variable.rounded_copy().storage().get());
+  }
   std::unordered_set<const Node*> visited;
   std::vector<Node*> stack{output.meta()->grad_fn.get()};
   size_t bytes = 0;

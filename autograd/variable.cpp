@@ -30,6 +30,16 @@ void Variable::set_tensor(Tensor value) {
   if (!is_leaf()) throw std::logic_error("set_tensor: expected a leaf, found the result of an op");
   check(value.shape() == shape(), "set_tensor: expected shape {}, found {}", shape(), value.shape());
   impl_->value = std::move(value);
+  impl_->rounded_copy = Tensor();
+}
+
+void Variable::keep_rounded_copy(Tensor copy) {
+  if (copy.defined()) {
+    check(copy.shape() == shape() && copy.dtype() == DType::bfloat16,
+          "keep_rounded_copy: expected bfloat16 {}, found {} {}", shape(), to_string(copy.dtype()),
+          copy.shape());
+  }
+  impl_->rounded_copy = std::move(copy);
 }
 
 }  // namespace normtune

@@ -72,6 +72,11 @@ class Variable {
   Variable detach() const { return Variable(tensor()); }
   /// Replaces the value of a leaf by another tensor (same shape); autograd state stays.
   void set_tensor(Tensor value);
+  /// The value rounded to bfloat16, which linear layers multiply by; undefined if nobody keeps it. Whoever
+  /// changes the value changes the copy too.
+  const Tensor& rounded_copy() const { return impl_->rounded_copy; }
+  /// Undefined: no longer.
+  void keep_rounded_copy(Tensor copy);
   /// No other handle, view or saved tensor sees the value, so that an op that owns this handle may overwrite
   /// it.
   bool is_unique() const { return impl_.use_count() == 1 && impl_->value.is_unique(); }
@@ -94,6 +99,7 @@ class Variable {
   friend class Tape;
   struct Impl {
     Tensor value;
+    Tensor rounded_copy;
     std::shared_ptr<AutogradMeta> meta;
   };
   std::shared_ptr<Impl> impl_;

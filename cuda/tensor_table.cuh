@@ -13,13 +13,19 @@ inline namespace NORMTUNE_TARGET {
 /// Elements that a block works on.
 constexpr int64_t elements_per_piece = 4096;
 
+/// All arguments of a kernel may have so many bytes; those beside a table have less than 256.
+#if defined(__CUDACC__)
+constexpr int64_t argument_bytes = 32'764;  // since CUDA 12.1
+#else
+constexpr int64_t argument_bytes = 4096;  // the emulator copies them for every thread
+#endif
+
 /// Tensors as one argument of a kernel. Arguments are copied when the kernel is enqueued, so that the host
 /// need not keep the table, nor wait. `Entry` is what the kernel knows of a tensor; its `count` is the number
 /// of elements.
 template <typename Entry>
 struct TensorTable {
-  /// All arguments of a kernel may have 4,096 bytes; those beside the table have less than 256.
-  static constexpr int capacity = (4096 - 256) / (sizeof(Entry) + sizeof(int64_t));
+  static constexpr int capacity = (argument_bytes - 256) / (sizeof(Entry) + sizeof(int64_t));
 
   int size;
   int64_t pieces_end[capacity];  // pieces of the tensors up to and with this one
@@ -54,11 +60,18 @@ struct Piece {
   int64_t begin, end;
 };
 
-/// The piece of this block.
+/// The piece of this block, of the first tensor whose pieces end behind it.
 template <typename Entry>
 __device__ Piece piece_of_block(const TensorTable<Entry>& table) {
-  int tensor = 0;
-  while (table.pieces_end[tensor] <= blockIdx.x) ++tensor;
+  int tensor = 0, last = table.size - 1;
+  while (tensor < last) {
+    const int middle = (tensor + last) / 2;
+    if (table.pieces_end[middle] <= blockIdx.x) {
+      tensor = middle + 1;
+    } else {
+      last = middle;
+    }
+  }
   const int64_t begin = (blockIdx.x - table.pieces_begin(tensor)) * elements_per_piece;
   const int64_t end = begin + elements_per_piece, count = table.entries[tensor].count;
   return {tensor, begin, end < count ? end : count};
@@ -67,14 +80,12 @@ __device__ Piece piece_of_block(const TensorTable<Entry>& table) {
 template <typename Entry, typename Function>
 __global__ void table_kernel(const __grid_constant__ TensorTable<Entry> table, Function function) {
   const Piece piece = piece_of_block(table);
-  const Entry& entry = table.entries[piece.tensor];
-  for (int64_t i = piece.begin + threadIdx.x; i < piece.end; i += blockDim.x) function(entry, i);
+  function(table.entries[piece.tensor], piece);
 }
 
-/// Calls function(entry, i) for each element i of each tensor.
+/// Each thread of a block calls function(entry, piece), for each piece of each tensor.
 template <typename Launcher, typename Entry, typename Function>
-void for_each_element_of(const Launcher& launch, const std::vector<Entry>& entries,
-                         const Function& function) {
+void for_each_piece_of(const Launcher& launch, const std::vector<Entry>& entries, const Function& function) {
   for_each_table(entries, [&](const TensorTable<Entry>& table, int64_t) {
     launch(table_kernel<Entry, Function>, Grid{.blocks = table.num_pieces(), .threads = element_threads},
            table, function);

@@ -113,7 +113,8 @@ class BenchTrainer {
     model_.set_last_layer_cls_only(options.last_layer_cls_only);
     optimizer_.emplace(apply_method(model_, options.method, options.seed), OptimizerSettings{});
     captured_steps_.emplace(model_, objective_, *optimizer_, options.cuda_graphs);
-    held_ = model_.hold_frozen_weights();
+    model_.leave_frozen_weights_rounded();
+    held_ = model_.hold_weights();
   }
 
   Bert& model() { return model_; }
@@ -360,20 +361,15 @@ class KernelBench {
     const Tensor parameter = values(shape), gradient = values(shape), first = values(shape),
                  second = values(shape);
     const Tensor one = Tensor::from_values(Shape{}, std::vector<double>{1}, device_);
+    const Tensor factors = to_tensor(adamw_factors({}, /*lr=*/1e-5, /*weight_decay=*/0, 1)).to(device_);
     add_memory_bound("adamw_step", shape, 7 * static_cast<double>(parameter.nbytes()), [&] {
-      backend_.adamw_step({.variant = AdamWVariant::torch,
-                           .tensors = {{.parameter = parameter,
+      backend_.adamw_step({.tensors = {{.parameter = parameter,
                                         .gradient = gradient,
                                         .first_moment = first,
                                         .second_moment = second,
                                         .indices = nullptr,
-                                        .weight_decay = 0}},
-                           .lr = 1e-5,
-                           .beta1 = 0.9,
-                           .beta2 = 0.999,
-                           .eps = 1e-8,
-                           .gradient_scale = one,
-                           .step = 1});
+                                        .factors = factors}},
+                           .gradient_scale = one});
     });
   }
 

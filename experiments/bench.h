@@ -34,8 +34,7 @@ struct StepBenchResult {
   double needed_gflops = 0;      ///< work that one pass needs (step_work.h), in 1e9 floating-point operations
   double roof_gflops = 0;        ///< what this machine's multiply-add units give, measured in the same run
   double roof_share = 0;
-  double saved_bytes_per_token_layer =
-      0;  ///< kept for backward, copies of weights too; averaged over the layers
+  double saved_bytes_per_token_layer = 0;  ///< kept for backward; averaged over the layers
   int64_t trainable_parameters = 0;
   int64_t total_parameters = 0;
   int64_t peak_rss_bytes = 0;                  ///< VmHWM of the process

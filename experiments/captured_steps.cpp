@@ -32,42 +32,37 @@ bool CapturedSteps::are_on() const {
   return are_wanted_ && objective_.repeats_shapes() && backend_of(model_.device()).can_capture();
 }
 
-CapturedSteps::Outputs CapturedSteps::run(const TrainingBatch& batch, const ForwardContext& context) {
+const UpdateNumbers& CapturedSteps::run(const TrainingBatch& batch, const ForwardContext& context,
+                                        double max_grad_norm) {
   const Tensor keys = dropout_keys(context.dropout_seed, context.step, model_.num_layers());
   if (!dropout_keys_.defined()) dropout_keys_ = Tensor::empty(keys.shape(), keys.dtype(), model_.device());
   dropout_keys_.copy_from(keys);
-  const Step& step = step_for(batch, context);
+  const Step& step = step_for(batch, context, max_grad_norm);
   step.work->replay();
-  const std::vector<TrainableTensor>& trainable = optimizer_.tensors();
-  for (size_t i = 0; i < trainable.size(); ++i) {
-    Variable parameter = trainable[i].variable;
-    parameter.set_grad(step.gradients[i]);
-  }
-  return step.outputs;
+  return step.numbers;
 }
 
 /// The captured step for the shape of a batch, with this batch's arrays.
-CapturedSteps::Step& CapturedSteps::step_for(const TrainingBatch& batch, const ForwardContext& context) {
-  const Key key{batch.packed.batch_size, batch.packed.total_tokens, batch.scales};
+CapturedSteps::Step& CapturedSteps::step_for(const TrainingBatch& batch, const ForwardContext& context,
+                                             double max_grad_norm) {
+  const Key key{batch.packed.batch_size, batch.packed.total_tokens, batch.scales, max_grad_norm};
   if (const auto found = steps_.find(key); found != steps_.end()) {
     overwrite(found->second.batch, batch);
     return found->second;
   }
   if (steps_.size() == most_steps) steps_.clear();
-  return steps_.emplace(key, capture(batch, context)).first->second;
+  return steps_.emplace(key, capture(batch, context, max_grad_norm)).first->second;
 }
 
-CapturedSteps::Step CapturedSteps::capture(const TrainingBatch& batch, const ForwardContext& context) {
-  Step step{.batch = copied_to(model_.device(), batch), .outputs = {}, .gradients = {}, .work = nullptr};
+CapturedSteps::Step CapturedSteps::capture(const TrainingBatch& batch, const ForwardContext& context,
+                                           double max_grad_norm) {
+  Step step{.batch = copied_to(model_.device(), batch), .numbers = {}, .work = nullptr};
   ForwardContext with_keys = context;
   with_keys.dropout_keys = dropout_keys_;
   step.work = backend_of(model_.device()).capture([&] {
     const Variable loss = objective_.loss(model_, step.batch, with_keys);
     loss.backward();
-    step.outputs = {.loss = loss.tensor(), .squared_norms = optimizer_.squared_gradient_norms()};
-    for (const TrainableTensor& trainable : optimizer_.tensors()) {
-      step.gradients.push_back(trainable.variable.grad());
-    }
+    step.numbers = clip_and_move(optimizer_, loss.tensor().reshape({1}), max_grad_norm);
   });
   return step;
 }

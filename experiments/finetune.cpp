@@ -147,6 +147,7 @@ void FinetuneRun::prepare_model() {
   if (method.method == "houlsby") model_->adapter = houlsby_settings(model_->bert.config(), method);
   if (method.method == "pfeiffer") model_->adapter = pfeiffer_settings(model_->bert.config(), method);
   if (model_->adapter) model_->adapter->model_name = base_model();
+  model_->bert.leave_frozen_weights_rounded();
   optimizer_.emplace(std::move(trainable), OptimizerSettings{.kind = find_optimizer(options_.optim),
                                                              .beta1 = options_.adam_beta1,
                                                              .beta2 = options_.adam_beta2,

@@ -80,7 +80,7 @@ double Trainer::tokens_per_second() const {
 TrainingEnd Trainer::run() {
   start_ = std::chrono::steady_clock::now();
   seconds_before_ = state_.seconds;
-  const auto held = model_.hold_frozen_weights();
+  const auto held = model_.hold_weights();
   progress_.emplace("Training", settings_.time_limit_seconds ? 0 : settings_.schedule.total_steps, "step",
                     progress_output_, state_.step);
   // A run that was interrupted before the evaluation of its last step owes it.

@@ -33,10 +33,11 @@ std::string first_nonfinite(const std::vector<NamedTensor>& tensors) {
   return "";
 }
 
+/// On the host, where the values of frozen weights may be.
 std::string first_nonfinite_parameter(const Bert& model) {
   std::vector<NamedTensor> values;
   for (const Parameter& parameter : model.parameters()) {
-    values.push_back({parameter.name, parameter.variable.tensor()});
+    values.push_back({parameter.name, parameter.variable.tensor().to(Device{})});
   }
   return first_nonfinite(values);
 }
@@ -92,11 +93,10 @@ Tensor side_by_side(const std::vector<Tensor>& scalars) {
   return all;
 }
 
-/// Forward and backward of each batch, launched kernel by kernel.
-UpdateNumbers launch_batches(Bert& model, const TrainingObjective& objective, const Optimizer& optimizer,
-                             const UpdateExamples& update,
-                             const std::vector<std::span<const int64_t>>& batches,
-                             const ForwardContext& context, UpdateResult& work) {
+/// Forward and backward of each batch, launched kernel by kernel; [number of batches] their losses.
+Tensor launch_batches(Bert& model, const TrainingObjective& objective, const UpdateExamples& update,
+                      const std::vector<std::span<const int64_t>>& batches, const ForwardContext& context,
+                      UpdateResult& work) {
   std::vector<Tensor> losses;
   for (const std::span<const int64_t> indices : batches) {
     const TrainingBatch batch = objective.batch(model, update, indices, {.device = model.device()});
@@ -105,17 +105,7 @@ UpdateNumbers launch_batches(Bert& model, const TrainingObjective& objective, co
     share.backward();
     losses.push_back(share.tensor());
   }
-  return {side_by_side(losses), optimizer.squared_gradient_norms()};
-}
-
-/// [] float64, see Backend::clipping_factor.
-Tensor clipping_factor(const UpdateNumbers& numbers, double max_norm) {
-  Tensor factor = Tensor::empty({}, DType::float64, numbers.losses.device());
-  factor.backend().clipping_factor({.squared_norms = numbers.squared_norms,
-                                    .losses = numbers.losses,
-                                    .max_norm = max_norm,
-                                    .factor = factor});
-  return factor;
+  return side_by_side(losses);
 }
 
 }  // namespace
@@ -129,25 +119,23 @@ EnqueuedUpdate enqueue_update(Bert& model, const TrainingObjective& objective, O
   UpdateResult work;
   UpdateNumbers numbers;
   optimizer.zero_grad();
+  optimizer.begin_step(lr);
   if (captured != nullptr && captured->are_on() && batches.size() == 1) {
     const TrainingBatch batch = objective.batch(model, update, batches[0], {.padding = Padding::to_bucket});
     note_work(batch, work);
-    const CapturedSteps::Outputs outputs = captured->run(batch, context);
-    numbers = {outputs.loss.reshape({1}), outputs.squared_norms};
+    numbers = captured->run(batch, context, settings.max_grad_norm);
   } else {
-    numbers = launch_batches(model, objective, optimizer, update, batches, context, work);
+    const Tensor losses = launch_batches(model, objective, update, batches, context, work);
+    numbers = clip_and_move(optimizer, losses, settings.max_grad_norm);
   }
-  EnqueuedUpdate enqueued(model, optimizer, update, settings.batch_size, numbers, work);
-  optimizer.step(lr, clipping_factor(numbers, settings.max_grad_norm));
-  optimizer.zero_grad();
-  return enqueued;
+  return {model, update, settings.batch_size, numbers, work};
 }
 
-EnqueuedUpdate::EnqueuedUpdate(const Bert& model, const Optimizer& optimizer, const UpdateExamples& update,
-                               int64_t batch_size, const UpdateNumbers& numbers, const UpdateResult& work)
+EnqueuedUpdate::EnqueuedUpdate(const Bert& model, const UpdateExamples& update, int64_t batch_size,
+                               const UpdateNumbers& numbers, const UpdateResult& work)
     : model_(&model),
       numbers_({numbers.losses, numbers.squared_norms}),
-      names_(optimizer.names_with_gradient()),
+      names_(numbers.names),
       examples_(update.indices.begin(), update.indices.end()),
       batch_size_(batch_size),
       update_(update.update),

@@ -24,19 +24,13 @@ struct UpdateResult {
   double flops = 0;  ///< of the matrix products needed
 };
 
-/// What an update finds on the way, on the device.
-struct UpdateNumbers {
-  Tensor losses;         ///< [number of batches] the share of each in the update's loss
-  Tensor squared_norms;  ///< see Optimizer::squared_gradient_norms()
-};
-
 /// An update that the device has been asked for and may still be working on. Model and optimiser must outlive
 /// it.
 class EnqueuedUpdate {
  public:
-  /// Of a model with these gradients, for enqueue_update(). `work` has what is known of the result by then.
-  EnqueuedUpdate(const Bert& model, const Optimizer& optimizer, const UpdateExamples& update,
-                 int64_t batch_size, const UpdateNumbers& numbers, const UpdateResult& work);
+  /// For enqueue_update(). `work` has what is known of the result by then.
+  EnqueuedUpdate(const Bert& model, const UpdateExamples& update, int64_t batch_size,
+                 const UpdateNumbers& numbers, const UpdateResult& work);
 
   /// Whether finish() would not wait.
   bool is_done() const { return numbers_.are_there(); }
@@ -47,7 +41,7 @@ class EnqueuedUpdate {
  private:
   const Bert* model_;
   CopiesOnHost numbers_;
-  std::vector<std::string_view> names_;  // of the tensors with these gradients
+  std::vector<std::string_view> names_;  // see UpdateNumbers
   std::vector<int64_t> examples_;
   int64_t batch_size_, update_;
   UpdateResult work_;

@@ -12,6 +12,7 @@
 #include "autograd/layer_norm.h"
 #include "autograd/linear.h"
 #include "autograd/packed_attention.h"
+#include "autograd/weight_factors.h"
 
 namespace normtune {
 
@@ -221,6 +222,20 @@ Variable Bert::classify(const PackedBatch& batch, const ForwardContext& context)
   return classifier_.forward(pooled_output, context, cls_rows(batch));
 }
 
+namespace {
+
+/// The linear layers of a block by their module path below "bert.encoder.layer.N.".
+constexpr std::array layer_linears = {
+    std::pair{"attention.self.query", +[](BertLayer& layer) { return &layer.attention.query; }},
+    std::pair{"attention.self.key", +[](BertLayer& layer) { return &layer.attention.key; }},
+    std::pair{"attention.self.value", +[](BertLayer& layer) { return &layer.attention.value; }},
+    std::pair{"attention.output.dense", +[](BertLayer& layer) { return &layer.attention_output.dense; }},
+    std::pair{"intermediate.dense", +[](BertLayer& layer) { return &layer.intermediate; }},
+    std::pair{"output.dense", +[](BertLayer& layer) { return &layer.output.dense; }},
+};
+
+}  // namespace
+
 std::vector<std::vector<Variable>> Bert::constant_factors() const {
   std::vector<std::vector<Variable>> factors;
   for (int64_t i = 0; i < num_layers(); ++i) {
@@ -237,7 +252,9 @@ std::vector<std::vector<Variable>> Bert::constant_factors() const {
   }
   factors.push_back({pooler_.weight});
   std::erase_if(factors, [](const std::vector<Variable>& weights) {
-    return std::ranges::any_of(weights, &Variable::requires_grad);
+    return std::ranges::any_of(weights, [](const Variable& weight) {
+      return weight.requires_grad() || weight.rounded_copy().defined();
+    });
   });
   return factors;
 }
@@ -257,6 +274,41 @@ std::vector<std::shared_ptr<const void>> Bert::hold_frozen_weights() const {
   }
   std::erase(held, nullptr);
   return held;
+}
+
+std::vector<std::vector<Variable>> Bert::encoder_factors() {
+  std::vector<std::vector<Variable>> factors;
+  for (BertLayer& layer : layers_) {
+    const auto& [query, key, value] = layer.attention;
+    factors.push_back({query.weight, key.weight, value.weight});
+    for (const Linear* linear : {&layer.attention_output.dense, &layer.intermediate, &layer.output.dense}) {
+      factors.push_back({linear->weight});
+    }
+    for (const BertOutput* output : {&layer.attention_output, &layer.output}) {
+      if (!output->adapter) continue;
+      factors.insert(factors.end(), {{output->adapter->down.weight}, {output->adapter->up.weight}});
+    }
+    for (const auto& [path, linear_of] : layer_linears) {
+      const std::optional<Lora>& lora = linear_of(layer)->lora;
+      if (lora) factors.insert(factors.end(), {{lora->lora_A}, {lora->lora_B}});
+    }
+  }
+  return factors;
+}
+
+std::vector<std::shared_ptr<const void>> Bert::hold_weights() {
+  std::vector<std::shared_ptr<const void>> held = hold_frozen_weights();
+  for (const std::vector<Variable>& weights : encoder_factors()) {
+    if (std::ranges::any_of(weights, &Variable::requires_grad)) held.push_back(keep_rounded_weights(weights));
+  }
+  std::erase(held, nullptr);
+  return held;
+}
+
+void Bert::leave_frozen_weights_rounded() {
+  for (const std::vector<Variable>& weights : encoder_factors()) {
+    if (std::ranges::none_of(weights, &Variable::requires_grad)) leave_rounded_weights(weights);
+  }
 }
 
 Variable Bert::predict_tokens(const Variable& hidden_states, const Tensor& rows) const {
@@ -283,20 +335,6 @@ Variable Bert::predict_next_sentence(const Variable& hidden_states, const Packed
   const Variable pooled_output = pool(selected_rows(hidden_states, batch.cls_rows), batch, context);
   return seq_relationship_.forward(pooled_output, context, cls_rows(batch));
 }
-
-namespace {
-
-/// The linear layers of a block by their module path below "bert.encoder.layer.N.".
-constexpr std::array layer_linears = {
-    std::pair{"attention.self.query", +[](BertLayer& layer) { return &layer.attention.query; }},
-    std::pair{"attention.self.key", +[](BertLayer& layer) { return &layer.attention.key; }},
-    std::pair{"attention.self.value", +[](BertLayer& layer) { return &layer.attention.value; }},
-    std::pair{"attention.output.dense", +[](BertLayer& layer) { return &layer.attention_output.dense; }},
-    std::pair{"intermediate.dense", +[](BertLayer& layer) { return &layer.intermediate; }},
-    std::pair{"output.dense", +[](BertLayer& layer) { return &layer.output.dense; }},
-};
-
-}  // namespace
 
 std::vector<LinearModule> Bert::linear_modules() {
   std::vector<LinearModule> modules;

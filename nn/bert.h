@@ -135,6 +135,13 @@ class Bert {
   /// that it multiplies by: packed or rounded once, as large as they are, and small models once more for
   /// backward. As long as one of the returned objects lives, these weights must not change.
   std::vector<std::shared_ptr<const void>> hold_frozen_weights() const;
+  /// For training: the same, and the weights of the encoder's linear layers, adapters and low-rank updates
+  /// that train are kept rounded where the device has activations in bfloat16 (keep_rounded_weights). An
+  /// optimiser alone may change those.
+  std::vector<std::shared_ptr<const void>> hold_weights();
+  /// From now on those that are frozen are on such a device rounded alone (leave_rounded_weights): half of
+  /// their memory, for a model that must stay as it is but for what trains.
+  void leave_frozen_weights_rounded();
 
   int64_t num_layers() const { return static_cast<int64_t>(layers_.size()); }
   BertLayer& layer(int64_t index) { return layers_.at(static_cast<size_t>(index)); }
@@ -148,8 +155,12 @@ class Bert {
   std::vector<LinearModule> linear_modules();
 
  private:
-  /// The frozen weights of the encoder and the pooler, those of one product side by side.
+  /// The frozen weights of the encoder and the pooler that are not rounded, those of one product side by
+  /// side.
   std::vector<std::vector<Variable>> constant_factors() const;
+  /// The weights of the encoder, of its adapters and low-rank updates; those of query, key and value side by
+  /// side.
+  std::vector<std::vector<Variable>> encoder_factors();
   BertLayer make_layer(int64_t index);
   void make_heads();
   Variable encode_below_last(const PackedBatch& batch, const ForwardContext& context) const;

@@ -44,9 +44,9 @@ void attach_lora(Bert& model, const LoraDelta& delta, uint64_t init_seed) {
 
 Tensor merged_weight(const Linear& linear) {
   if (!linear.lora) return linear.weight.tensor();
-  const Tensor& lora_A = linear.lora->lora_A.tensor();
-  const Tensor& lora_B = linear.lora->lora_B.tensor();
   Tensor merged = linear.weight.tensor().clone();
+  const Tensor lora_A = linear.lora->lora_A.tensor().to(merged.device());
+  const Tensor lora_B = linear.lora->lora_B.tensor().to(merged.device());
   const Tensor update = Tensor::empty(merged.shape(), merged.dtype(), merged.device());
   merged.backend().matmul({.a = lora_B, .b = lora_A, .c = update});
   merged.backend().add_scaled(update, linear.lora->scaling, merged);

@@ -24,6 +24,11 @@ AdamWVariant variant_of(OptimizerKind kind) {
   return AdamWVariant::torch;
 }
 
+const Tensor* rounded_or_null(const TrainableTensor& trainable) {
+  const Tensor& rounded = trainable.variable.rounded_copy();
+  return rounded.defined() ? &rounded : nullptr;
+}
+
 std::vector<const TrainableTensor*> with_gradient(const std::vector<TrainableTensor>& tensors) {
   std::vector<const TrainableTensor*> found;
   for (const TrainableTensor& trainable : tensors) {
@@ -84,7 +89,13 @@ double norm_of_parts(const Tensor& squared_norms) {
 
 Optimizer::Optimizer(std::vector<TrainableTensor> tensors, OptimizerSettings settings)
     : tensors_(std::move(tensors)), settings_(settings) {
-  if (settings_.kind == OptimizerKind::sgd) return;
+  const Device device = tensors_.empty() ? Device{} : tensors_.front().variable.device();
+  if (settings_.kind == OptimizerKind::sgd) {
+    lr_ = Tensor::empty({}, DType::float64, device);
+    return;
+  }
+  factors_with_decay_ = to_tensor({}).to(device);
+  factors_without_ = to_tensor({}).to(device);
   for (const TrainableTensor& trainable : tensors_) {
     first_moments_.push_back(make_moment(trainable));
     second_moments_.push_back(make_moment(trainable));
@@ -92,26 +103,25 @@ Optimizer::Optimizer(std::vector<TrainableTensor> tensors, OptimizerSettings set
   rows_with_moments_.resize(tensors_.size());
 }
 
-double Optimizer::weight_decay_of(const TrainableTensor& trainable) const {
-  return trainable.weight_decay ? settings_.weight_decay : 0;
-}
-
-void Optimizer::step(double lr, const Tensor& gradient_scale) {
+void Optimizer::begin_step(double lr) {
   ++num_steps_;
-  if (with_gradient(tensors_).empty()) return;
-  if (settings_.kind == OptimizerKind::sgd) return step_sgd(lr, gradient_scale);
-  step_adamw(lr, gradient_scale);
+  if (settings_.kind == OptimizerKind::sgd) return lr_.copy_from(Tensor::full({}, lr, DType::float64));
+  const AdamWRule rule{.variant = variant_of(settings_.kind),
+                       .beta1 = settings_.beta1,
+                       .beta2 = settings_.beta2,
+                       .eps = settings_.eps};
+  factors_with_decay_.copy_from(to_tensor(adamw_factors(rule, lr, settings_.weight_decay, num_steps_)));
+  factors_without_.copy_from(to_tensor(adamw_factors(rule, lr, 0, num_steps_)));
 }
 
-void Optimizer::step_adamw(double lr, const Tensor& gradient_scale) {
-  Backend::AdamWStep step{.variant = variant_of(settings_.kind),
-                          .tensors = {},
-                          .lr = lr,
-                          .beta1 = settings_.beta1,
-                          .beta2 = settings_.beta2,
-                          .eps = settings_.eps,
-                          .gradient_scale = gradient_scale,
-                          .step = num_steps_};
+void Optimizer::move(const Tensor& gradient_scale) {
+  if (with_gradient(tensors_).empty()) return;
+  if (settings_.kind == OptimizerKind::sgd) return move_sgd(gradient_scale);
+  move_adamw(gradient_scale);
+}
+
+void Optimizer::move_adamw(const Tensor& gradient_scale) {
+  Backend::AdamWStep step{.tensors = {}, .gradient_scale = gradient_scale};
   for (size_t i = 0; i < tensors_.size(); ++i) {
     const TrainableTensor& trainable = tensors_[i];
     if (!trainable.variable.has_grad()) continue;
@@ -122,7 +132,8 @@ void Optimizer::step_adamw(double lr, const Tensor& gradient_scale) {
                             .first_moment = first_moments_[i],
                             .second_moment = second_moments_[i],
                             .indices = indices_or_null(trainable),
-                            .weight_decay = weight_decay_of(trainable),
+                            .factors = trainable.weight_decay ? factors_with_decay_ : factors_without_,
+                            .rounded = rounded_or_null(trainable),
                             .gradient_rows = gradient.rows,
                             .rows_with_moments = gradient.rows != nullptr ? rows_with_moments(i) : nullptr});
   }
@@ -141,14 +152,15 @@ const Tensor* Optimizer::rows_with_moments(size_t i) {
   return &rows;
 }
 
-void Optimizer::step_sgd(double lr, const Tensor& gradient_scale) {
-  Backend::SgdStep step{.tensors = {}, .lr = lr, .gradient_scale = gradient_scale};
+void Optimizer::move_sgd(const Tensor& gradient_scale) {
+  Backend::SgdStep step{.tensors = {}, .lr = lr_, .gradient_scale = gradient_scale};
   for (const TrainableTensor* trainable : with_gradient(tensors_)) {
     const GradientParts gradient = gradient_parts(*trainable);
     step.tensors.push_back({.parameter = trainable->variable.tensor(),
                             .gradient = gradient.values,
                             .indices = indices_or_null(*trainable),
-                            .weight_decay = weight_decay_of(*trainable),
+                            .weight_decay = trainable->weight_decay ? settings_.weight_decay : 0,
+                            .rounded = rounded_or_null(*trainable),
                             .gradient_rows = gradient.rows});
   }
   step.tensors.front().parameter.backend().sgd_step(step);

@@ -42,10 +42,18 @@ class Optimizer {
  public:
   Optimizer(std::vector<TrainableTensor> tensors, OptimizerSettings settings);
 
-  /// One update from the gradients of the variables, each multiplied by `gradient_scale` (clipping), []
-  /// float64 on the device; where that is not finite, nothing moves. A tensor without a gradient is left as
-  /// it is, moments included.
-  void step(double lr, const Tensor& gradient_scale);
+  /// One update, in two parts, of which the second can be captured work. First the device is told what is
+  /// new in this update: its learning rate and bias corrections.
+  void begin_step(double lr);
+  /// Then the tensors move by their gradients, each multiplied by `gradient_scale` (clipping), [] float64 on
+  /// the device; where that is not finite, nothing moves. A tensor without a gradient is left as it is,
+  /// moments included. A copy that a variable keeps rounded moves with it.
+  void move(const Tensor& gradient_scale);
+  /// Both.
+  void step(double lr, const Tensor& gradient_scale) {
+    begin_step(lr);
+    move(gradient_scale);
+  }
   /// [number of tensors with a gradient] float64 on the device: of each the sum of squares over its trainable
   /// elements, in double precision. Whoever reads them waits for the device; this does not.
   Tensor squared_gradient_norms() const;
@@ -63,13 +71,15 @@ class Optimizer {
   void load_state(const std::vector<NamedTensor>& state, int64_t num_steps);
 
  private:
-  double weight_decay_of(const TrainableTensor& trainable) const;
   const Tensor* rows_with_moments(size_t i);
-  void step_adamw(double lr, const Tensor& gradient_scale);
-  void step_sgd(double lr, const Tensor& gradient_scale);
+  void move_adamw(const Tensor& gradient_scale);
+  void move_sgd(const Tensor& gradient_scale);
 
   std::vector<TrainableTensor> tensors_;
   OptimizerSettings settings_;
+  // Of the current update, on the device:
+  Tensor lr_;                                    // [] float64, for SGD
+  Tensor factors_with_decay_, factors_without_;  // see to_tensor(AdamWFactors)
   std::vector<Tensor> first_moments_, second_moments_;
   std::vector<Tensor> rows_with_moments_;  // of tensors whose gradients are of rows, see Backend::AdamWTensor
   int64_t num_steps_ = 0;

@@ -41,13 +41,6 @@ enum class ProductPrecision {
   bf16,     ///< bfloat16: 8 bits of significand
 };
 
-/// The rules of one AdamW variant (formats: torch, hf, bert), applied by adamw_step.
-enum class AdamWVariant {
-  torch,  ///< decay first; eps outside the bias-corrected root
-  hf,     ///< eps before the bias correction; decay last
-  bert,   ///< as hf, without bias correction
-};
-
 /// What a device can do at best.
 struct MachineRoof {
   double gflops = 0;  ///< multiply-adds on registers, 2 operations each
@@ -360,31 +353,32 @@ class Backend {
   // update writes to shares no memory. `gradient_scale` [] float64, on the device, multiplies the gradients;
   // where it is not finite nothing is written.
 
+  // What changes from update to update lies on the device too, where captured work finds it.
+
   // In place of all elements `gradient` may have some rows of a matrix, [k, columns] of those in
-  // gradient_rows: the gradient of the other rows is zero.
+  // gradient_rows: the gradient of the other rows is zero. `rounded`, if not null, is bfloat16 and of the
+  // parameter's shape: the parameter rounded, which the update keeps so.
 
   /// Whether gradients of some rows are there. Where the host must not wait to know their number they are
   /// not.
   virtual bool takes_row_gradients() const = 0;
 
-  /// One AdamW update in one pass.
+  /// One AdamW update in one pass. AdamWFactors says what it does to an element.
   struct AdamWTensor {
     const Tensor& parameter;
     const Tensor& gradient;      // same shape as parameter, or see above
     const Tensor& first_moment;  // parameter.numel(), or indices->numel() (one entry for each index)
     const Tensor& second_moment;
     const Tensor* indices;  // [k] int64, sorted, or null for all elements
-    double weight_decay;
+    const Tensor& factors;  // see to_tensor()
+    const Tensor* rounded = nullptr;
     const Tensor* gradient_rows = nullptr;  // [k] int32, ascending
     /// With gradient_rows: [num_rows] int32, not 0 for each row that has moments; the update adds its own.
     const Tensor* rows_with_moments = nullptr;
   };
   struct AdamWStep {
-    AdamWVariant variant;
     std::vector<AdamWTensor> tensors;
-    double lr, beta1, beta2, eps;
     Tensor gradient_scale;
-    int64_t step;  // 1 at the first update
   };
   virtual void adamw_step(const AdamWStep& args) = 0;
 
@@ -394,11 +388,12 @@ class Backend {
     const Tensor& gradient;
     const Tensor* indices;
     double weight_decay;
+    const Tensor* rounded = nullptr;
     const Tensor* gradient_rows = nullptr;
   };
   struct SgdStep {
     std::vector<SgdTensor> tensors;
-    double lr;
+    Tensor lr;  // [] float64, on the device
     Tensor gradient_scale;
   };
   virtual void sgd_step(const SgdStep& args) = 0;
@@ -440,8 +435,8 @@ class Backend {
   virtual MachineRoof measure_roof(DType dtype) = 0;
 };
 
-/// What adamw_step does to every element of a tensor, in the one form that kernels know.
-AdamWFactors adamw_factors(const Backend::AdamWStep& args, double weight_decay);
+/// As adamw_step takes them: [7] float64 in the order of the members; on the host.
+Tensor to_tensor(const AdamWFactors& factors);
 
 /// The backend of a device. Throws Error(usage) if this build or machine has none.
 Backend& backend_of(Device device);

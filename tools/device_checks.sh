@@ -152,7 +152,7 @@ kernels() {
 }
 
 # Matrix products are cuBLASLt's; the other suites have kernels of ours alone.
-suites_with_products=matmul,linear_in_bfloat16,weight_gradients,fisher,bert_in_bfloat16
+suites_with_products=matmul,linear_in_bfloat16,weight_gradients,fisher,bert_in_bfloat16,rounded_weights
 own_suites() { kernel_suites | grep -vxE "${suites_with_products//,/|}" | paste -sd, -; }
 
 # check_memory TESTS TOOL OPTIONS...: a dozen cases of each group under a tool, each kernel once.

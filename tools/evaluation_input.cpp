@@ -69,6 +69,7 @@ EvaluationInput load_evaluation_input(const EvaluationArguments& arguments, cons
   const std::vector<std::string> names = class_names(model.bert.config());
   TaskSplits rows = load_task_splits(task, arguments.split, names);
   check_classifier(model, rows.task);
+  model.bert.leave_frozen_weights_rounded();
   std::vector<EvaluationSplit> splits;
   for (Dataset& dataset : rows.splits) {
     map_labels(dataset, names);

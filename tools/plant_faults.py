@@ -88,6 +88,12 @@ FAULTS = [
     # Optimiser and training.
     Fault("AdamW forgets a bias correction", "tensor/adamw_factors.cpp",
           "factors.root_scale = 1 / root_correction2;", "factors.root_scale = 1;", "nn/optimizer|training_parity"),
+    Fault("an optimiser forgets the rounded copies", "nn/optimizer.cpp",
+          "return rounded.defined() ? &rounded : nullptr;", "return rounded.defined() ? nullptr : nullptr;",
+          "cuda/rounded_weights"),
+    Fault("a CUDA update forgets the rounded copies of listed elements", "cuda/optimizer.cuh",
+          "    if (rounded != nullptr) rounded[i] = normtune::cuda::rounded<bfloat16>(value);\n", "",
+          "cuda/elementwise|cuda/rounded_weights"),
     Fault("a barrier is missing in the sum over a block", "cuda/block.cuh",
           "warp_sums[threadIdx.x / warp_size] = value;\n  __syncthreads();",
           "warp_sums[threadIdx.x / warp_size] = value;", "cuda/emulator_itself|cuda/rows"),

@@ -1,6 +1,7 @@
 #include <math.h>
 
 #include <algorithm>
+#include <cstring>
 #include <numeric>
 
 #include "tensor/cpu/cpu_backend.h"
@@ -85,6 +86,12 @@ class GradientOfRows {
   Tensor zeros_;
 };
 
+AdamWFactors factors_from(const Tensor& tensor) {
+  AdamWFactors factors{};
+  std::memcpy(&factors, tensor.raw_data(), sizeof(factors));
+  return factors;
+}
+
 /// A row that never had a gradient has no moments, and without weight decay it stays as it is.
 template <typename T>
 void adamw_rows(const Backend::AdamWTensor& tensor, const AdamWFactors& factors, T gradient_scale) {
@@ -96,7 +103,8 @@ void adamw_rows(const Backend::AdamWTensor& tensor, const AdamWFactors& factors,
   const auto& loops = vector::loops<T>();
   const int32_t* rows = tensor.gradient_rows->data<int32_t>();
   for (int64_t i = 0; i < tensor.gradient_rows->numel(); ++i) has_moments[rows[i]] = 1;
-  gradient.for_each_row([&](int64_t row) { return has_moments[row] != 0 || tensor.weight_decay != 0; },
+  const bool decays = factors.decay_before != 1 || factors.decay_after != 1;
+  gradient.for_each_row([&](int64_t row) { return has_moments[row] != 0 || decays; },
                         [&](int64_t row) {
                           const int64_t at = row * columns;
                           loops.adamw(values + at, gradient.of(row), first + at, second + at, factors,
@@ -123,7 +131,7 @@ void CpuBackend::adamw_step(const AdamWStep& args) {
   const double gradient_scale = args.gradient_scale.item();
   if (!is_finite(gradient_scale)) return;
   for (const AdamWTensor& tensor : args.tensors) {
-    const AdamWFactors factors = adamw_factors(args, tensor.weight_decay);
+    const AdamWFactors factors = factors_from(tensor.factors);
     dispatch_floating(tensor.parameter.dtype(), [&]<typename T>() {
       if (tensor.gradient_rows != nullptr) {
         return adamw_rows<T>(tensor, factors, static_cast<T>(gradient_scale));
@@ -136,25 +144,27 @@ void CpuBackend::adamw_step(const AdamWStep& args) {
                                        static_cast<T>(gradient_scale), count);
                          });
     });
+    if (tensor.rounded != nullptr) convert(tensor.parameter, *tensor.rounded);
   }
 }
 
 void CpuBackend::sgd_step(const SgdStep& args) {
-  const double gradient_scale = args.gradient_scale.item();
+  const double gradient_scale = args.gradient_scale.item(), lr_of_step = args.lr.item();
   if (!is_finite(gradient_scale)) return;
   for (const SgdTensor& tensor : args.tensors) {
     dispatch_floating(tensor.parameter.dtype(), [&]<typename T>() {
       if (tensor.gradient_rows != nullptr) {
-        return sgd_rows<T>(tensor, static_cast<T>(args.lr), static_cast<T>(gradient_scale));
+        return sgd_rows<T>(tensor, static_cast<T>(lr_of_step), static_cast<T>(gradient_scale));
       }
       const auto& loops = vector::loops<T>();
-      const auto lr = static_cast<T>(args.lr), weight_decay = static_cast<T>(tensor.weight_decay),
+      const auto lr = static_cast<T>(lr_of_step), weight_decay = static_cast<T>(tensor.weight_decay),
                  scale = static_cast<T>(gradient_scale);
       update_elements<T>(tensor.parameter, tensor.gradient, tensor.indices,
                          [&](T* parameter, const T* gradient, int64_t, int64_t count) {
                            loops.sgd(parameter, gradient, lr, weight_decay, scale, count);
                          });
     });
+    if (tensor.rounded != nullptr) convert(tensor.parameter, *tensor.rounded);
   }
 }
 

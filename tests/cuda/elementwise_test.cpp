@@ -214,12 +214,31 @@ Tensor scalar_beside(Inputs in, double value) {
 
 /// The tensors of an update: more of them sometimes than a kernel takes at once.
 int64_t draw_num_tensors(CaseRandom& random) {
-  return random.integer(0, 19) == 0 ? random.integer(41, 100) : random.integer(0, 6);
+  const int64_t most = is_emulated() ? 130 : 1100;
+  return random.integer(0, 29) == 0 ? random.integer(41, most) : random.integer(0, 6);
 }
 
 /// Some are shared out among several blocks.
 int64_t draw_numel(CaseRandom& random) {
   return random.integer(0, 19) == 0 ? random.integer(0, 20'000) : random.size(900);
+}
+
+/// Of some parameters; undefined for the others.
+Tensor draw_rounded_copy(CaseRandom& random, const Tensor& parameter) {
+  return random.coin() ? parameter.to(DType::bfloat16) : Tensor();
+}
+
+Tensor clone_or_undefined(const Tensor& tensor) {
+  return tensor.defined() ? tensor.clone() : Tensor();
+}
+
+const Tensor* pointer_or_null(const Tensor& tensor) {
+  return tensor.defined() ? &tensor : nullptr;
+}
+
+std::vector<Tensor> those_defined(std::vector<Tensor> tensors) {
+  std::erase_if(tensors, [](const Tensor& tensor) { return !tensor.defined(); });
+  return tensors;
 }
 
 }  // namespace
@@ -229,64 +248,67 @@ BOOST_AUTO_TEST_CASE(adamw_updates) {
     const auto variant = static_cast<AdamWVariant>(random.integer(0, 2));
     const int64_t num_tensors = draw_num_tensors(random), step = random.integer(1, 9);
     const double scale = draw_scale(random);
-    std::vector<Tensor> inputs;  // five of each tensor; the indices are undefined for a whole one
+    std::vector<Tensor> inputs;  // seven of each tensor; some have no indices, some no rounded copy
     for (int64_t t = 0; t < num_tensors; ++t) {
       const int64_t numel = draw_numel(random);
       const Tensor indices = random.coin() ? random.ascending_int64s(numel) : Tensor();
       const int64_t moments = indices.defined() ? indices.numel() : numel;
-      inputs.insert(inputs.end(),
-                    {random.floats({numel}), random.floats({numel}, 0.1), random.floats({moments}, 0.1),
-                     random.floats({moments}, 0.01, 0.01), indices});
+      const AdamWRule rule{.variant = variant, .eps = 1e-6};
+      const double weight_decay = 0.1 * static_cast<double>(t);
+      const Tensor parameter = random.floats({numel});
+      inputs.insert(inputs.end(), {parameter, random.floats({numel}, 0.1), random.floats({moments}, 0.1),
+                                   random.floats({moments}, 0.01, 0.01), indices,
+                                   to_tensor(adamw_factors(rule, /*lr=*/1e-2, weight_decay, step)),
+                                   draw_rounded_copy(random, parameter)});
     }
-    check(inputs, [variant, step, scale](Inputs in) {
-      std::vector<Tensor> results;
-      for (size_t i = 0; i < in.size(); i += 5) {
-        results.insert(results.end(), {in[i].clone(), in[i + 2].clone(), in[i + 3].clone()});
+    check(inputs, [scale](Inputs in) {
+      std::vector<Tensor> results;  // four of each tensor
+      for (size_t i = 0; i < in.size(); i += 7) {
+        results.insert(results.end(),
+                       {in[i].clone(), in[i + 2].clone(), in[i + 3].clone(), clone_or_undefined(in[i + 6])});
       }
-      Backend::AdamWStep args{.variant = variant,
-                              .tensors = {},
-                              .lr = 1e-2,
-                              .beta1 = 0.9,
-                              .beta2 = 0.999,
-                              .eps = 1e-6,
-                              .gradient_scale = scalar_beside(in, scale),
-                              .step = step};
-      for (size_t t = 0; t < in.size() / 5; ++t) {
-        const Tensor& indices = in[5 * t + 4];
-        args.tensors.push_back({.parameter = results[3 * t],
-                                .gradient = in[5 * t + 1],
-                                .first_moment = results[3 * t + 1],
-                                .second_moment = results[3 * t + 2],
-                                .indices = indices.defined() ? &indices : nullptr,
-                                .weight_decay = 0.1 * static_cast<double>(t)});
+      Backend::AdamWStep args{.tensors = {}, .gradient_scale = scalar_beside(in, scale)};
+      for (size_t t = 0; t < in.size() / 7; ++t) {
+        args.tensors.push_back({.parameter = results[4 * t],
+                                .gradient = in[7 * t + 1],
+                                .first_moment = results[4 * t + 1],
+                                .second_moment = results[4 * t + 2],
+                                .indices = pointer_or_null(in[7 * t + 4]),
+                                .factors = in[7 * t + 5],
+                                .rounded = pointer_or_null(results[4 * t + 3])});
       }
       if (!in.empty()) in[0].backend().adamw_step(args);
-      return results;
+      return those_defined(results);
     });
   });
 }
 
 BOOST_AUTO_TEST_CASE(sgd_updates) {
   for_generated_cases("SGD updates", 40, [](CaseRandom& random, const CheckCase& check) {
-    std::vector<Tensor> inputs;  // three of each tensor
+    std::vector<Tensor> inputs;  // four of each tensor
     for (int64_t t = draw_num_tensors(random); t > 0; --t) {
       const int64_t numel = draw_numel(random);
-      inputs.insert(inputs.end(), {random.floats({numel}), random.floats({numel}, 0.1),
-                                   random.coin() ? random.ascending_int64s(numel) : Tensor()});
+      const Tensor parameter = random.floats({numel});
+      inputs.insert(inputs.end(), {parameter, random.floats({numel}, 0.1),
+                                   random.coin() ? random.ascending_int64s(numel) : Tensor(),
+                                   draw_rounded_copy(random, parameter)});
     }
     check(inputs, [scale = draw_scale(random)](Inputs in) {
-      std::vector<Tensor> results;
-      for (size_t i = 0; i < in.size(); i += 3) results.push_back(in[i].clone());
-      Backend::SgdStep args{.tensors = {}, .lr = 0.1, .gradient_scale = scalar_beside(in, scale)};
-      for (size_t t = 0; t < results.size(); ++t) {
-        const Tensor& indices = in[3 * t + 2];
-        args.tensors.push_back({.parameter = results[t],
-                                .gradient = in[3 * t + 1],
-                                .indices = indices.defined() ? &indices : nullptr,
-                                .weight_decay = 0.01 * static_cast<double>(t)});
+      std::vector<Tensor> results;  // two of each tensor
+      for (size_t i = 0; i < in.size(); i += 4) {
+        results.insert(results.end(), {in[i].clone(), clone_or_undefined(in[i + 3])});
+      }
+      Backend::SgdStep args{
+          .tensors = {}, .lr = scalar_beside(in, 0.1), .gradient_scale = scalar_beside(in, scale)};
+      for (size_t t = 0; t < in.size() / 4; ++t) {
+        args.tensors.push_back({.parameter = results[2 * t],
+                                .gradient = in[4 * t + 1],
+                                .indices = pointer_or_null(in[4 * t + 2]),
+                                .weight_decay = 0.01 * static_cast<double>(t),
+                                .rounded = pointer_or_null(results[2 * t + 1])});
       }
       if (!in.empty()) in[0].backend().sgd_step(args);
-      return results;
+      return those_defined(results);
     });
   });
 }

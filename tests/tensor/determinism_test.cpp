@@ -198,19 +198,14 @@ BOOST_AUTO_TEST_CASE(embeddings_losses_and_updates) {
     check_bits_for_any_threads("adamw_step", [&] {
       const Tensor parameter = x.clone(), m = Tensor::zeros(x.shape(), dtype),
                    v = Tensor::zeros(x.shape(), dtype);
-      cpu().adamw_step({.variant = AdamWVariant::torch,
-                        .tensors = {{.parameter = parameter,
+      const Tensor factors = to_tensor(adamw_factors({}, /*lr=*/0.01, /*weight_decay=*/0.01, 1));
+      cpu().adamw_step({.tensors = {{.parameter = parameter,
                                      .gradient = gradient,
                                      .first_moment = m,
                                      .second_moment = v,
                                      .indices = nullptr,
-                                     .weight_decay = 0.01}},
-                        .lr = 0.01,
-                        .beta1 = 0.9,
-                        .beta2 = 0.999,
-                        .eps = 1e-8,
-                        .gradient_scale = Tensor::full({}, 1, DType::float64),
-                        .step = 1});
+                                     .factors = factors}},
+                        .gradient_scale = Tensor::full({}, 1, DType::float64)});
       return std::vector<Tensor>{parameter, m, v};
     });
   });

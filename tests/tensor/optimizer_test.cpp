@@ -51,19 +51,15 @@ struct State {
 
   void step(AdamWVariant variant, const Hyper& h, const Tensor& gradient, const Tensor* indices,
             int64_t t) const {
-    cpu().adamw_step({.variant = variant,
-                      .tensors = {{.parameter = parameter,
+    const AdamWRule rule{.variant = variant, .beta1 = h.beta1, .beta2 = h.beta2, .eps = h.eps};
+    const Tensor factors = to_tensor(adamw_factors(rule, h.lr, h.weight_decay, t));
+    cpu().adamw_step({.tensors = {{.parameter = parameter,
                                    .gradient = gradient,
                                    .first_moment = first_moment,
                                    .second_moment = second_moment,
                                    .indices = indices,
-                                   .weight_decay = h.weight_decay}},
-                      .lr = h.lr,
-                      .beta1 = h.beta1,
-                      .beta2 = h.beta2,
-                      .eps = h.eps,
-                      .gradient_scale = Tensor::full({}, h.gradient_scale, DType::float64),
-                      .step = t});
+                                   .factors = factors}},
+                      .gradient_scale = Tensor::full({}, h.gradient_scale, DType::float64)});
   }
 };
 
@@ -173,7 +169,7 @@ BOOST_AUTO_TEST_CASE(nothing_moves_where_the_scale_is_not_finite) {
                                    .gradient = gradient,
                                    .indices = nullptr,
                                    .weight_decay = 0.01}},
-                      .lr = 0.1,
+                      .lr = Tensor::full({}, 0.1, DType::float64),
                       .gradient_scale = Tensor::full({}, scale, DType::float64)});
       BOOST_TEST(equal_bits(state.parameter, initial));
     }
@@ -221,7 +217,7 @@ BOOST_AUTO_TEST_CASE(sgd) {
       cpu().sgd_step(
           {.tensors =
                {{.parameter = parameter, .gradient = gradient, .indices = indices, .weight_decay = 0.01}},
-           .lr = 0.1,
+           .lr = Tensor::full({}, 0.1, DType::float64),
            .gradient_scale = Tensor::full({}, 0.5, DType::float64)});
       BOOST_CHECK(largest_error(values_of(parameter), indices == nullptr ? moved : listed_only) <=
                   elementwise.of(dtype));
