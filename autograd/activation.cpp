@@ -15,7 +15,8 @@ class ActivationBackward : public Node {
 
   std::vector<Tensor> backward(Tensor grad_output) override {
     Tensor grad_input = overwritable(grad_output);
-    grad_output.backend().activation_backward(kind_, input, grad_output, grad_input, nullptr);
+    grad_output.backend().activation_backward(
+        {.activation = kind_, .input = input, .grad_output = grad_output, .grad_input = grad_input});
     return {grad_input};
   }
 

@@ -23,22 +23,14 @@ class ActivationLinearBackward : public Node {
   bool takes_column_sums() const override { return needs_input_grad(2); }
 
   std::vector<Tensor> backward(Tensor grad_output) override {
-    Backend& backend = grad_output.backend();
     std::vector<Tensor> grads(3);
-    Tensor buffer;  // f(input), then grad_input: [rows, in_features]
-    if (needs_input_grad(0) || needs_input_grad(1)) buffer = Tensor::empty_like(input);
-    if (needs_input_grad(1)) {
-      backend.activation_forward(kind_, input, buffer);
-      grads[1] = reduction().weight_gradient(grad_output, grad_output, buffer);
-    }
+    const Tensor activated = needs_input_grad(1) ? overwritable(input) : Tensor();
     if (needs_input_grad(0)) {
-      if (!buffer.is_unique()) buffer = Tensor::empty_like(input);  // the weight's gradient still reads it
-      backend.matmul({.a = grad_output, .b = weight, .c = buffer});
-      Tensor sums = column_sums_are_taken(0) ? bias_like(buffer) : Tensor();
-      backend.activation_backward(kind_, input, buffer, buffer, sums.defined() ? &sums : nullptr);
-      give_column_sums(0, std::move(sums));
-      grads[0] = std::move(buffer);
+      grads[0] = input_gradient(grad_output, activated);
+    } else if (activated.defined()) {
+      grad_output.backend().activation_forward(kind_, input, activated);
     }
+    if (needs_input_grad(1)) grads[1] = reduction().weight_gradient(grad_output, grad_output, activated);
     if (needs_input_grad(2)) {
       grads[2] =
           column_sums().defined() ? column_sums() : reduction().bias_gradient(grad_output, grad_output);
@@ -49,6 +41,22 @@ class ActivationLinearBackward : public Node {
   Tensor input, weight;
 
  private:
+  /// dX; on the way f(X), if `activated` is defined.
+  Tensor input_gradient(const Tensor& grad_output, const Tensor& activated) {
+    Backend& backend = grad_output.backend();
+    Tensor grad = Tensor::empty_like(input);
+    backend.matmul({.a = grad_output, .b = weight, .c = grad});
+    Tensor sums = column_sums_are_taken(0) ? bias_like(grad) : Tensor();
+    backend.activation_backward({.activation = kind_,
+                                 .input = input,
+                                 .grad_output = grad,
+                                 .grad_input = grad,
+                                 .column_sums = sums.defined() ? &sums : nullptr,
+                                 .output = activated.defined() ? &activated : nullptr});
+    give_column_sums(0, std::move(sums));
+    return grad;
+  }
+
   Activation kind_;
 };
 

@@ -152,10 +152,10 @@ class Node {
   /// The sums that come with grad_output; undefined if nobody has made them, or if it has several parts.
   const Tensor& column_sums() const { return column_sums_; }
 
-  /// grad_output itself where nobody else uses it, otherwise a new tensor like it: the place for a gradient
-  /// whose kernel may write over grad_output.
-  static Tensor overwritable(const Tensor& grad_output) {
-    return grad_output.is_unique() ? grad_output : Tensor::empty_like(grad_output);
+  /// A saved tensor or grad_output itself where nobody else uses it, otherwise a new tensor like it: the
+  /// place for the result of a kernel that may write over it.
+  static Tensor overwritable(const Tensor& tensor) {
+    return tensor.is_unique() ? tensor : Tensor::empty_like(tensor);
   }
 
  private:

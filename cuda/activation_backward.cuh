@@ -13,6 +13,7 @@ template <typename T>
 struct ActivationBackwardArguments {
   const T *input, *grad_output;
   T* grad_input;   // may be grad_output
+  T* output;       // activation(input), or null; may be input
   float* partial;  // [pieces, columns]: the sums over the rows of a block
   int64_t rows, columns;
 };
@@ -28,47 +29,46 @@ __global__ void activation_backward_kernel(ActivationBackwardArguments<T> args, 
   Four sums{};
   for (int64_t i = begin; i < end; ++i) {
     const int64_t at = i * args.columns + first;
-    const Four grad = map_four(GradientOf<Function>{}, access.load(args.input + at, left),
-                               access.load(args.grad_output + at, left));
+    const Four input = access.load(args.input + at, left);
+    const Four grad = map_four(GradientOf<Function>{}, input, access.load(args.grad_output + at, left));
     access.store(args.grad_input + at, grad, left);
+    if (args.output != nullptr) access.store(args.output + at, map_four(ValueOf<Function>{}, input), left);
     for (int k = 0; k < 4; ++k) sums[k] += grad[k];
   }
   access.store(args.partial + blockIdx.x * args.columns + first, sums, left);
 }
 
 template <typename Function, typename T, typename Launcher>
-void activation_backward_and_sums(const Launcher& launch, const Tensor& input, const Tensor& grad_output,
-                                  const Tensor& grad_input, const Tensor& column_sums) {
-  const int64_t columns = column_sums.numel(), rows = input.numel() / columns;
+void activation_backward_and_sums(const Launcher& launch, const Backend::ActivationBackward& args) {
+  const int64_t columns = args.column_sums->numel(), rows = args.input.numel() / columns;
   const int64_t pieces = divide_up(rows, activation_rows);
   const Tensor partial = Tensor::empty({pieces, columns}, DType::float32, launch.device);
-  const ActivationBackwardArguments<T> args{.input = input.data<T>(),
-                                            .grad_output = grad_output.data<T>(),
-                                            .grad_input = grad_input.data<T>(),
-                                            .partial = floats(partial),
-                                            .rows = rows,
-                                            .columns = columns};
+  const ActivationBackwardArguments<T> arguments{.input = args.input.data<T>(),
+                                                 .grad_output = args.grad_output.data<T>(),
+                                                 .grad_input = args.grad_input.data<T>(),
+                                                 .output = elements<T>(args.output),
+                                                 .partial = floats(partial),
+                                                 .rows = rows,
+                                                 .columns = columns};
   const Grid grid{.blocks = pieces, .blocks_y = divide_up(columns, 4 * row_threads), .threads = row_threads};
-  with_access(four_access(columns, args.input, args.grad_output, args.grad_input, args.partial), columns,
-              [&]<typename Access>(Access access) {
-                launch(activation_backward_kernel<Function, T, Access>, grid, args, access);
-              });
+  const FourAccess fours = four_access(columns, arguments.input, arguments.grad_output, arguments.grad_input,
+                                       arguments.output, arguments.partial);
+  with_access(fours, columns, [&]<typename Access>(Access access) {
+    launch(activation_backward_kernel<Function, T, Access>, grid, arguments, access);
+  });
   SideBySide results;
-  results.add(floats(column_sums), columns);
+  results.add(floats(*args.column_sums), columns);
   sum_partial_rows(launch, partial, results);
 }
 
 template <typename Launcher>
-void activation_backward(const Launcher& launch, Activation activation, const Tensor& input,
-                         const Tensor& grad_output, const Tensor& grad_input, const Tensor* column_sums) {
-  with_activation_type(grad_input.dtype(), [&]<typename T>(T) {
-    with_activation(activation, [&]<typename Function>(Function) {
-      if (column_sums != nullptr) {
-        return activation_backward_and_sums<Function, T>(launch, input, grad_output, grad_input,
-                                                         *column_sums);
-      }
-      map(launch, GradientOf<Function>{}, grad_input.numel(), grad_input.data<T>(), input.data<T>(),
-          grad_output.data<T>());
+void activation_backward(const Launcher& launch, const Backend::ActivationBackward& args) {
+  with_activation_type(args.grad_input.dtype(), [&]<typename T>(T) {
+    with_activation(args.activation, [&]<typename Function>(Function) {
+      if (args.column_sums != nullptr) return activation_backward_and_sums<Function, T>(launch, args);
+      map(launch, GradientOf<Function>{}, args.grad_input.numel(), args.grad_input.data<T>(),
+          args.input.data<T>(), args.grad_output.data<T>());
+      if (args.output != nullptr) activation_forward(launch, args.activation, args.input, *args.output);
     });
   });
 }

@@ -136,6 +136,7 @@ struct WeightedSums {
 /// bits for the four keys of a Philox counter.
 struct KeptProbs {
   static constexpr int groups = rows_of_block / 4;
+  static constexpr int64_t bytes = rows_of_block * groups;
   uint8_t* bits;  // [rows_of_block, groups]
 
   /// By all threads of a block. `key_position` is that of the first key in its sequence, a multiple of 4.
@@ -162,8 +163,8 @@ struct KeptProbs {
 template <int d>
 struct PassingTile {
   static constexpr int tile_words = BfloatTile<d>::num_words(rows_of_block);
-  static constexpr int64_t bytes =
-      (2 * tile_words + 2 * rows_of_block) * sizeof(uint32_t) + rows_of_block * KeptProbs::groups;
+  static constexpr int64_t bytes_without_kept = (2 * tile_words + 2 * rows_of_block) * sizeof(uint32_t),
+                           bytes = bytes_without_kept + KeptProbs::bytes;
 
   float *log_sum_exp = dynamic_shared(), *row_dots = log_sum_exp + rows_of_block;  // of passing queries
   BfloatTile<d> first{reinterpret_cast<uint32_t*>(row_dots + rows_of_block)};      // key or query
@@ -198,14 +199,14 @@ __device__ void for_each_tile(int64_t begin, int64_t end, const Body& body) {
   }
 }
 
-/// Brings in keys and values for a tile of queries.
+/// Brings in keys and values for a tile of queries; `draws` what dropout keeps of them, if it is not there.
 template <int d>
 __device__ void load_keys(const BfloatAttention& args, const Tile& own, int64_t head, int64_t begin,
-                          int64_t keys, const PassingTile<d>& tile) {
+                          int64_t keys, const PassingTile<d>& tile, bool draws = true) {
   __syncthreads();  // nobody still reads the last tile
   load_tile<d>(args.key, begin, keys, head, tile.first);
   load_tile<d>(args.value, begin, keys, head, tile.second);
-  tile.kept.draw(args.mask, own.begin, own.rows, head, begin - own.key_begin, keys);
+  if (draws) tile.kept.draw(args.mask, own.begin, own.rows, head, begin - own.key_begin, keys);
   wait_for_copies();
   __syncthreads();
 }
@@ -339,18 +340,30 @@ __device__ ProbGradients prob_gradients(const BfloatAttention& args, const LeftR
   return result;
 }
 
-/// r and dQ of some query rows. r needs all keys before dS of the first: the keys pass twice.
+/// Tiles of keys for which the kernel of r and dQ remembers what dropout keeps: all of a sequence of up to
+/// 512 tokens.
+constexpr int remembered_tiles = 8;
+
+/// r and dQ of some query rows. r needs all keys before dS of the first: the keys pass twice. What dropout
+/// keeps is drawn once, since that takes longer than a product.
 template <int d>
 __global__ void tensor_core_backward_query_kernel(BfloatAttention args, Heads<bfloat16> grad_query) {
   const int64_t head = blockIdx.y;
   const Tile own = find_tile(args.query_cu_seqlens, args, blockIdx.x);
   if (own.rows == 0) return;
-  const PassingTile<d> tile;
+  PassingTile<d> tile;
+  uint8_t* const remembered = tile.kept.bits;
+  const auto go_to_tile = [&](int64_t begin) {
+    tile.kept.bits =
+        remembered + (begin - own.key_begin) / rows_of_block % remembered_tiles * KeptProbs::bytes;
+  };
+  const int64_t tiles = (own.key_end - own.key_begin + rows_of_block - 1) / rows_of_block;
   const WarpRows rows(own);
   const LeftRows<d> query(args.query, rows, head), grad_context(args.grad_context, rows, head);
   float log_sum_exp[2] = {0, 0}, dots[2] = {0, 0};
   for_each_query(args, rows, head, [&](int i, int64_t at) { log_sum_exp[i] = args.log_sum_exp[at]; });
   for_each_tile(own.key_begin, own.key_end, [&](int64_t begin, int64_t keys) {
+    go_to_tile(begin);
     load_keys(args, own, head, begin, keys, tile);
     if (rows.count <= 0) return;
     for (int first_key = 0; first_key < keys; first_key += rows_of_step) {
@@ -364,8 +377,8 @@ __global__ void tensor_core_backward_query_kernel(BfloatAttention args, Heads<bf
   for (int i = 0; i < 2; ++i) dots[i] = group_sum(dots[i]);
   WeightedSums<d> sums;
   for_each_tile(own.key_begin, own.key_end, [&](int64_t begin, int64_t keys) {
-    const bool is_there = own.key_end - own.key_begin <= rows_of_block;  // the only tile
-    if (!is_there) load_keys(args, own, head, begin, keys, tile);
+    go_to_tile(begin);
+    if (tiles > 1) load_keys(args, own, head, begin, keys, tile, /*draws=*/tiles > remembered_tiles);
     if (rows.count <= 0) return;
     for (int first_key = 0; first_key < keys; first_key += rows_of_step) {
       const auto [prob, grad_prob] =
@@ -457,9 +470,9 @@ void tensor_core_attention_backward(const Launcher& launch, const Backend::Atten
   const BfloatAttention arguments = attention_backward_arguments<bfloat16>(args, rows_of_block, row_dots);
   with_head_size(arguments.d, [&](auto head_size) {
     constexpr int d = decltype(head_size)::value;
-    launch(tensor_core_backward_query_kernel<d>,
-           attention_grid(arguments, args.query.rows, PassingTile<d>::bytes), arguments,
-           heads_of<bfloat16>(args.grad_query));
+    constexpr int64_t query_bytes = PassingTile<d>::bytes_without_kept + remembered_tiles * KeptProbs::bytes;
+    launch(tensor_core_backward_query_kernel<d>, attention_grid(arguments, args.query.rows, query_bytes),
+           arguments, heads_of<bfloat16>(args.grad_query));
     launch(tensor_core_backward_key_kernel<d>,
            attention_grid(arguments, args.key.rows, PassingTile<d>::bytes), arguments,
            heads_of<bfloat16>(args.grad_key), heads_of<bfloat16>(args.grad_value));

@@ -59,9 +59,8 @@ class KernelBackend : public Backend {
   void activation_forward(Activation activation, const Tensor& input, const Tensor& output) override {
     cuda::activation_forward(launch_, activation, input, output);
   }
-  void activation_backward(Activation activation, const Tensor& input, const Tensor& grad_output,
-                           const Tensor& grad_input, const Tensor* column_sums) override {
-    cuda::activation_backward(launch_, activation, input, grad_output, grad_input, column_sums);
+  void activation_backward(const ActivationBackward& args) override {
+    cuda::activation_backward(launch_, args);
   }
   void dropout(const Tensor& input, const DropoutMask& mask, const Tensor& output) override {
     if (mask.active()) return cuda::dropout(launch_, input, mask, output);

@@ -283,8 +283,10 @@ class KernelBench {
     const auto bytes = static_cast<double>(input.nbytes());
     add_memory_bound("gelu forward", shape, 2 * bytes,
                      [&] { backend_.activation_forward(Activation::gelu, input, output); });
-    add_memory_bound("gelu backward", shape, 3 * bytes,
-                     [&] { backend_.activation_backward(Activation::gelu, input, output, output, nullptr); });
+    add_memory_bound("gelu backward", shape, 3 * bytes, [&] {
+      backend_.activation_backward(
+          {.activation = Activation::gelu, .input = input, .grad_output = output, .grad_input = output});
+    });
   }
 
   void layer_norm(int64_t hidden_size, const DropoutMask& mask) {

@@ -137,12 +137,18 @@ class Backend {
   virtual void add_scaled(const Tensor& input, double factor, const MatrixRef& output) = 0;
   /// output[i, :] = input[i, :] + bias, bias [1, columns]; output may be input. [bf16]
   virtual void add_bias(const MatrixRef& input, const MatrixRef& bias, const MatrixRef& output) = 0;
-  // Both [bf16].
+  /// output = activation(input); output may be input. [bf16]
   virtual void activation_forward(Activation activation, const Tensor& input, const Tensor& output) = 0;
-  /// grad_input = grad_output * activation'(input); grad_input may be grad_output. `column_sums` [columns]
-  /// gets the sums of its columns, or is null.
-  virtual void activation_backward(Activation activation, const Tensor& input, const Tensor& grad_output,
-                                   const Tensor& grad_input, const Tensor* column_sums) = 0;
+  /// grad_input = grad_output * activation'(input), and on the way what else the caller wants. [bf16]
+  struct ActivationBackward {
+    Activation activation;
+    const Tensor& input;
+    const Tensor& grad_output;
+    const Tensor& grad_input;             // may be grad_output
+    const Tensor* column_sums = nullptr;  // [columns] of grad_input
+    const Tensor* output = nullptr;       // activation(input); may be input
+  };
+  virtual void activation_backward(const ActivationBackward& args) = 0;
   /// Applies a mask to a matrix [num_rows, columns]; its own backward. output may be input. [bf16]
   virtual void dropout(const Tensor& input, const DropoutMask& mask, const Tensor& output) = 0;
 

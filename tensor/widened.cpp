@@ -12,6 +12,19 @@ void round_into(const Tensor& values, const MatrixRef& target) {
   values.backend().convert(values, target);
 }
 
+void activation_backward_in_float32(const Backend::ActivationBackward& args) {
+  const Tensor input = widened(args.input), grad = widened(args.grad_output);
+  const Tensor output = args.output != nullptr ? Tensor::empty_like(input) : Tensor();
+  grad.backend().activation_backward({.activation = args.activation,
+                                      .input = input,
+                                      .grad_output = grad,
+                                      .grad_input = grad,
+                                      .column_sums = args.column_sums,
+                                      .output = output.defined() ? &output : nullptr});
+  round_into(grad, args.grad_input);
+  if (output.defined()) round_into(output, *args.output);
+}
+
 void attention_forward_in_float32(const Backend::AttentionForward& args) {
   const Device device = args.context.device();
   const Tensor query = widened(args.query, device), key = widened(args.key, device);

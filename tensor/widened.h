@@ -18,7 +18,8 @@ inline Tensor widened(const Tensor& tensor) {
 /// target = values, rounded to target's dtype.
 void round_into(const Tensor& values, const MatrixRef& target);
 
-/// The attention kernels of args' device, by way of float32.
+/// Kernels of args' device, by way of float32.
+void activation_backward_in_float32(const Backend::ActivationBackward& args);
 void attention_forward_in_float32(const Backend::AttentionForward& args);
 void attention_backward_in_float32(const Backend::AttentionBackward& args);
 

@@ -34,8 +34,7 @@ class CpuBackend final : public Backend {
   void add_scaled(const Tensor& input, double factor, const MatrixRef& output) override;
   void add_bias(const MatrixRef& input, const MatrixRef& bias, const MatrixRef& output) override;
   void activation_forward(Activation activation, const Tensor& input, const Tensor& output) override;
-  void activation_backward(Activation activation, const Tensor& input, const Tensor& grad_output,
-                           const Tensor& grad_input, const Tensor* column_sums) override;
+  void activation_backward(const ActivationBackward& args) override;
   void dropout(const Tensor& input, const DropoutMask& mask, const Tensor& output) override;
 
   void matmul(const MatMul& args) override;

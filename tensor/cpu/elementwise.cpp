@@ -109,22 +109,21 @@ void CpuBackend::activation_forward(Activation activation, const Tensor& input, 
   });
 }
 
-void CpuBackend::activation_backward(Activation activation, const Tensor& input, const Tensor& grad_output,
-                                     const Tensor& grad_input, const Tensor* column_sums) {
-  if (grad_input.dtype() == DType::bfloat16) {
-    const Tensor grad = widened(grad_output);
-    activation_backward(activation, widened(input), grad, grad, column_sums);
-    return round_into(grad, grad_input);
-  }
-  dispatch_floating(input.dtype(), [&]<typename T>() {
-    const T *x = input.data<T>(), *dy = grad_output.data<T>();
-    T* dx = grad_input.data<T>();
-    const auto function = vector::loops<T>().activation_backward[static_cast<int>(activation)];
-    parallel_pieces(input.numel(), elements_per_piece, [&](int64_t begin, int64_t end) {
-      function(x + begin, dy + begin, dx + begin, end - begin);
+void CpuBackend::activation_backward(const ActivationBackward& args) {
+  if (args.grad_input.dtype() == DType::bfloat16) return activation_backward_in_float32(args);
+  const auto which = static_cast<int>(args.activation);
+  dispatch_floating(args.input.dtype(), [&]<typename T>() {
+    const T *x = args.input.data<T>(), *dy = args.grad_output.data<T>();
+    T* dx = args.grad_input.data<T>();
+    T* y = args.output != nullptr ? args.output->data<T>() : nullptr;
+    const auto& loops = vector::loops<T>();
+    parallel_pieces(args.input.numel(), elements_per_piece, [&](int64_t begin, int64_t end) {
+      const int64_t n = end - begin;
+      if (y == nullptr) return loops.activation_backward[which](x + begin, dy + begin, dx + begin, n);
+      loops.activation_both[which](x + begin, dy + begin, y + begin, dx + begin, n);
     });
   });
-  if (column_sums != nullptr) this->column_sums({.input = grad_input, .outputs = {*column_sums}});
+  if (args.column_sums != nullptr) column_sums({.input = args.grad_input, .outputs = {*args.column_sums}});
 }
 
 void CpuBackend::dropout(const Tensor& input, const DropoutMask& mask, const Tensor& output) {

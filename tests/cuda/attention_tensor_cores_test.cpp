@@ -68,6 +68,23 @@ BOOST_AUTO_TEST_CASE(several_tiles) {
   });
 }
 
+/// Of 512 tokens backward remembers what dropout keeps, of more it draws that twice.
+BOOST_AUTO_TEST_CASE(long_sequences) {
+  if (!device_at_hand()) return;
+  for (const int32_t length : {512, 577}) {
+    CaseRandom random(static_cast<uint64_t>(length));
+    const Tensor cu_seqlens = Tensor::from_values({3}, std::vector<int32_t>{0, 3, 3 + length});
+    check_sequences(random, cu_seqlens, false,
+                    {.num_heads = 1,
+                     .head_size = 32,
+                     .probability = 0.1,
+                     .key = dropout_key(random.bits(), 4, 5),
+                     .fused = true,
+                     .margin = 0,
+                     .dtype = DType::bfloat16});
+  }
+}
+
 BOOST_AUTO_TEST_CASE(queries_of_first_rows_alone) {
   for_generated_cases("first rows on tensor cores", 20, [](CaseRandom& random, const CheckCase&) {
     const Tensor cu_seqlens = random.cu_seqlens(random.integer(1, 5), 2, random.coin() ? 20 : 140);

@@ -23,6 +23,15 @@ struct Columns {
   int64_t count() const { return end - begin; }
 };
 
+const Tensor* pointer_or_null(const Tensor& tensor) {
+  return tensor.defined() ? &tensor : nullptr;
+}
+
+std::vector<Tensor> those_defined(std::vector<Tensor> tensors) {
+  std::erase_if(tensors, [](const Tensor& tensor) { return !tensor.defined(); });
+  return tensors;
+}
+
 }  // namespace
 
 BOOST_AUTO_TEST_CASE(add_and_multiply) {
@@ -94,27 +103,40 @@ BOOST_AUTO_TEST_CASE(activations) {
             const Tensor input = in[0].slice(begin, size), output = Tensor::empty_like(input),
                          grad = in[1].clone();
             in[0].backend().activation_forward(activation, input, output);
-            in[0].backend().activation_backward(activation, input, grad, grad, nullptr);
+            in[0].backend().activation_backward(
+                {.activation = activation, .input = input, .grad_output = grad, .grad_input = grad});
             return std::vector<Tensor>{output, grad};
           });
   });
 }
 
-/// Matrices, the sums of whose columns are taken on the way: a part of a piece of rows, or several, or none.
-BOOST_AUTO_TEST_CASE(activations_with_column_sums) {
-  for_generated_cases("activations with column sums", 120, [](CaseRandom& random, const CheckCase& check) {
+/// Matrices, the sums of whose columns are taken on the way, or the activation itself, or both: a part of a
+/// piece of rows, or several, or none.
+BOOST_AUTO_TEST_CASE(activations_with_by_products) {
+  for_generated_cases("activations with by-products", 160, [](CaseRandom& random, const CheckCase& check) {
     const auto activation = static_cast<Activation>(random.integer(0, 4));
     const int64_t rows = random.integer(0, 60),
                   columns = random.coin() ? 4 * random.size(150) : random.size(600);
     const DType dtype = random.activation_dtype();
-    const bool in_place = random.coin();
+    const bool in_place = random.coin(), with_sums = random.coin(), with_output = !with_sums || random.coin();
+    const bool over_input = random.coin();
     check({random.floats({rows, columns}, 4).to(dtype), random.floats({rows, columns}).to(dtype)},
           [=](Inputs in) {
             const Tensor grad_output = in[1].clone(),
                          grad_input = in_place ? grad_output : Tensor::empty_like(grad_output),
-                         sums = Tensor::empty({columns}, DType::float32, in[0].device());
-            in[0].backend().activation_backward(activation, in[0], grad_output, grad_input, &sums);
-            return std::vector<Tensor>{grad_input, sums};
+                         sums =
+                             with_sums ? Tensor::empty({columns}, DType::float32, in[0].device()) : Tensor(),
+                         input = in[0].clone(),
+                         output = !with_output ? Tensor()
+                                  : over_input ? input
+                                               : Tensor::empty_like(input);
+            in[0].backend().activation_backward({.activation = activation,
+                                                 .input = input,
+                                                 .grad_output = grad_output,
+                                                 .grad_input = grad_input,
+                                                 .column_sums = pointer_or_null(sums),
+                                                 .output = pointer_or_null(output)});
+            return those_defined({grad_input, sums, output});
           });
   });
 }
@@ -230,15 +252,6 @@ Tensor draw_rounded_copy(CaseRandom& random, const Tensor& parameter) {
 
 Tensor clone_or_undefined(const Tensor& tensor) {
   return tensor.defined() ? tensor.clone() : Tensor();
-}
-
-const Tensor* pointer_or_null(const Tensor& tensor) {
-  return tensor.defined() ? &tensor : nullptr;
-}
-
-std::vector<Tensor> those_defined(std::vector<Tensor> tensors) {
-  std::erase_if(tensors, [](const Tensor& tensor) { return !tensor.defined(); });
-  return tensors;
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <bit>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -90,6 +91,7 @@ class ProtectedMemory final : public Allocator {
     stats_.in_use -= bytes;
     const bool is_captured = captured_.owns(block);
     if (is_captured && !captured_.is_capturing()) return;  // may belong to others by now
+    const Access access(*this);                            // once for all below
     if (is_captured) {
       enqueue([this, block, bytes, size] {
         check_guard(block, bytes, size);
@@ -110,7 +112,11 @@ class ProtectedMemory final : public Allocator {
   void reset_peak() override { stats_.peak_in_use = stats_.in_use; }
 
  private:
-  static size_t block_size_for(size_t bytes) { return (bytes + guard_bytes + 255) / 256 * 256; }
+  /// Few different sizes, so that blocks are used again: what mprotect() costs grows with the range in use.
+  static size_t block_size_for(size_t bytes) {
+    const size_t step = std::max(size_t{256}, std::bit_ceil(bytes + guard_bytes) / 8);
+    return (bytes + guard_bytes + step - 1) / step * step;
+  }
 
   std::byte* take_free_block(size_t size) {
     std::vector<std::byte*>& free_blocks = free_[size];

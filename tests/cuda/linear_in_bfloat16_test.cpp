@@ -119,7 +119,8 @@ BOOST_AUTO_TEST_CASE(two_updates_behind_an_activation_have_these_bits_too) {
     backend.activation_forward(gelu, input.tensor(), activated);
     backend.matmul({.a = activated, .b = weight.tensor(), .transpose_b = true, .c = product});
     backend.matmul({.a = grad_output, .b = weight.tensor(), .c = grad});
-    backend.activation_backward(gelu, input.tensor(), grad, grad, nullptr);
+    backend.activation_backward(
+        {.activation = gelu, .input = input.tensor(), .grad_output = grad, .grad_input = grad});
     BOOST_TEST_CONTEXT("step " << step) {
       BOOST_CHECK(values_of(output.tensor()) == values_of(product));
       BOOST_CHECK(values_of(input.grad()) == values_of(grad));

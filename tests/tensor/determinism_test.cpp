@@ -42,7 +42,13 @@ BOOST_AUTO_TEST_CASE(element_wise_kernels) {
         return results_like(a, [&](auto& y) { cpu().activation_forward(activation, a, y); });
       });
       check_bits_for_any_threads("activation_backward", [&] {
-        return results_like(a, [&](auto& y) { cpu().activation_backward(activation, a, b, y, nullptr); });
+        const Tensor output = Tensor::empty_like(a), grad_input = Tensor::empty_like(a);
+        cpu().activation_backward({.activation = activation,
+                                   .input = a,
+                                   .grad_output = b,
+                                   .grad_input = grad_input,
+                                   .output = &output});
+        return std::vector<Tensor>{output, grad_input};
       });
     }
     check_bits_for_any_threads("dropout", [&] {

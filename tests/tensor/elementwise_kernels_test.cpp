@@ -83,8 +83,9 @@ Tensor activated(Activation activation, const Tensor& input) {
 /// The derivative, through a gradient of ones.
 Tensor differentiated(Activation activation, const Tensor& input) {
   const Tensor grad_input = Tensor::empty_like(input);
-  cpu().activation_backward(activation, input, Tensor::full(input.shape(), 1, input.dtype()), grad_input,
-                            nullptr);
+  const Tensor ones = Tensor::full(input.shape(), 1, input.dtype());
+  cpu().activation_backward(
+      {.activation = activation, .input = input, .grad_output = ones, .grad_input = grad_input});
   return grad_input;
 }
 
@@ -160,12 +161,49 @@ BOOST_AUTO_TEST_CASE(activation_backward_multiplies_and_works_in_place) {
     std::vector<double> expected = values_of(grad);
     const std::vector<double> values = values_of(x);
     for (size_t i = 0; i < expected.size(); ++i) expected[i] *= derivative(Activation::gelu, values[i]);
-    cpu().activation_backward(Activation::gelu, x, grad, grad, nullptr);
+    cpu().activation_backward(
+        {.activation = Activation::gelu, .input = x, .grad_output = grad, .grad_input = grad});
     BOOST_CHECK(largest_error(values_of(grad), expected) <= elementwise.of(dtype));
     const Tensor sums = Tensor::empty({59}, dtype), expected_sums = Tensor::empty_like(sums);
-    cpu().activation_backward(Activation::gelu, x, Tensor::full(x.shape(), 1, dtype), grad, &sums);
+    const Tensor ones = Tensor::full(x.shape(), 1, dtype);
+    cpu().activation_backward({.activation = Activation::gelu,
+                               .input = x,
+                               .grad_output = ones,
+                               .grad_input = grad,
+                               .column_sums = &sums});
     cpu().column_sums({.input = grad, .outputs = {expected_sums}});
     BOOST_TEST(equal_bits(sums, expected_sums));
+  });
+}
+
+BOOST_AUTO_TEST_CASE(activation_backward_gives_the_activation_too) {
+  for_each_setting([](DType dtype) {
+    for (const int64_t size : {0, 1, 7, 33, 50'021}) {
+      const Tensor x = random_tensor({size}, dtype, 4, 6), grad = random_tensor({size}, dtype, 5);
+      for (const Activation activation : all_activations) {
+        BOOST_TEST_CONTEXT("activation " << static_cast<int>(activation) << ", " << size << " elements") {
+          const Tensor alone = Tensor::empty_like(x), output = Tensor::empty_like(x), both = grad.clone();
+          cpu().activation_backward(
+              {.activation = activation, .input = x, .grad_output = grad, .grad_input = alone});
+          cpu().activation_backward({.activation = activation,
+                                     .input = x,
+                                     .grad_output = both,
+                                     .grad_input = both,
+                                     .output = &output});
+          BOOST_CHECK(largest_error(values_of(output), values_of(activated(activation, x))) <=
+                      elementwise.of(dtype));
+          BOOST_CHECK(largest_error(values_of(both), values_of(alone)) <= elementwise.of(dtype));
+          const Tensor over = x.clone(), again = Tensor::empty_like(x);
+          cpu().activation_backward({.activation = activation,
+                                     .input = over,
+                                     .grad_output = grad,
+                                     .grad_input = again,
+                                     .output = &over});
+          BOOST_TEST(equal_bits(over, output));
+          BOOST_TEST(equal_bits(again, both));
+        }
+      }
+    }
   });
 }
 

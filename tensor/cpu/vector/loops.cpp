@@ -41,6 +41,13 @@ constexpr int64_t lanes = vector_bytes / static_cast<int64_t>(sizeof(T));
 #include "tensor/cpu/vector/roof.h"
 #include "tensor/cpu/vector/rows.h"
 
+template <typename Function, typename T>
+constexpr void set_activation(Loops<T>& table, int which) {
+  table.activation_forward[which] = activation_forward<Function, T>;
+  table.activation_backward[which] = activation_backward<Function, T>;
+  table.activation_both[which] = activation_both<Function, T>;
+}
+
 template <typename T>
 constexpr Loops<T> make_table() {
   Loops<T> table{};
@@ -49,16 +56,11 @@ constexpr Loops<T> make_table() {
   table.scale = scale<T>;
   table.add_scaled = add_scaled<T>;
   table.add_squares = add_squares<T>;
-  table.activation_forward[0] = activation_forward<Relu, T>;
-  table.activation_forward[1] = activation_forward<Gelu, T>;
-  table.activation_forward[2] = activation_forward<GeluTanh, T>;
-  table.activation_forward[3] = activation_forward<Tanh, T>;
-  table.activation_forward[4] = activation_forward<Silu, T>;
-  table.activation_backward[0] = activation_backward<Relu, T>;
-  table.activation_backward[1] = activation_backward<Gelu, T>;
-  table.activation_backward[2] = activation_backward<GeluTanh, T>;
-  table.activation_backward[3] = activation_backward<Tanh, T>;
-  table.activation_backward[4] = activation_backward<Silu, T>;
+  set_activation<Relu>(table, 0);
+  set_activation<Gelu>(table, 1);
+  set_activation<GeluTanh>(table, 2);
+  set_activation<Tanh>(table, 3);
+  set_activation<Silu>(table, 4);
   table.dropout = dropout<T>;
   table.dropout_both = dropout_both<T>;
   table.softmax = softmax<T>;

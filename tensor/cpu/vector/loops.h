@@ -67,6 +67,8 @@ struct Loops {
   void (*activation_forward[num_activations])(const T* input, T* output, int64_t n);
   void (*activation_backward[num_activations])(const T* input, const T* grad_output, T* grad_input,
                                                int64_t n);
+  void (*activation_both[num_activations])(const T* input, const T* grad_output, T* output, T* grad_input,
+                                           int64_t n);
 
   void (*dropout)(const T* input, const DropoutRow& mask, T* output, int64_t n);  // channels [0, n) of a row
   /// Of two arrays with one mask, which is the larger part of the work.
