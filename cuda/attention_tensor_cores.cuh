@@ -345,7 +345,7 @@ __device__ ProbGradients prob_gradients(const BfloatAttention& args, const LeftR
 constexpr int remembered_tiles = 8;
 
 /// r and dQ of some query rows. r needs all keys before dS of the first: the keys pass twice. What dropout
-/// keeps is drawn once, since that takes longer than a product.
+/// keeps is drawn once: by the number of instructions that is dearer than a product.
 template <int d>
 __global__ void tensor_core_backward_query_kernel(BfloatAttention args, Heads<bfloat16> grad_query) {
   const int64_t head = blockIdx.y;
