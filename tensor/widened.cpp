@@ -3,7 +3,7 @@
 namespace normtune {
 
 Tensor widened(const MatrixRef& matrix, Device device) {
-  const Tensor copy = Tensor::empty({matrix.rows, matrix.cols}, DType::float32, device);
+  Tensor copy = Tensor::empty({matrix.rows, matrix.cols}, DType::float32, device);
   copy.backend().convert(matrix, copy);
   return copy;
 }
