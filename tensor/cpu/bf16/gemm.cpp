@@ -6,6 +6,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <omp.h>
+
 #include <algorithm>
 #include <bit>
 
@@ -17,8 +19,13 @@ namespace {
 // Rows and columns of c that one thread computes at a time: their packed factors stay in the second-level
 // cache.
 constexpr int64_t block_m = 256, block_n = 256;
-// Terms of one pass over c, which fixes the order of the sum.
-constexpr int64_t block_k = 1024;
+// Terms of one pass over c: so many of a group of columns stay in the first-level cache for all groups of
+// rows.
+constexpr int64_t block_k = 384;
+// Lines that a thread packs at a time where those of one term are contiguous.
+constexpr int64_t lines_side_by_side = 8 * group_lines;
+// From here on c is too large to be in the caches when it is read again: it is written past them.
+constexpr int64_t streamed_elements = 2 << 20;
 
 int64_t divide_up(int64_t value, int64_t divisor) {
   return (value + divisor - 1) / divisor;
@@ -47,38 +54,47 @@ template <typename Pack>
 void pack_all(const Lines& source, const Tensor& memory, const Pack& pack) {
   const Packed<uint16_t> packed{reinterpret_cast<uint16_t*>(memory.data<float>()), source.lines,
                                 source.terms};
-  const int64_t groups = divide_up(source.lines, group_lines);
-  parallel_pieces(divide_up(source.terms, block_k) * groups, 1, [&](int64_t piece, int64_t) {
-    const int64_t line = piece % groups * group_lines, term = piece / groups * block_k;
+  const int64_t lines = source.term_step == 1 ? group_lines : lines_side_by_side;
+  const int64_t pieces = divide_up(source.lines, lines);
+  parallel_pieces(divide_up(source.terms, block_k) * pieces, 1, [&](int64_t piece, int64_t) {
+    const int64_t line = piece % pieces * lines, term = piece / pieces * block_k;
     pack(Lines{.data = source.data + line * source.line_step + term * source.term_step,
                .line_step = source.line_step,
                .term_step = source.term_step,
-               .lines = std::min(group_lines, source.lines - line),
+               .lines = std::min(lines, source.lines - line),
                .terms = packed.terms_of_block(term)},
          packed.at(line, term));
   });
+}
+
+/// Memory for the sums of a block in each thread, where c is written past the caches.
+Tensor memory_of_sums(const Gemm<float>& args) {
+  if (args.accumulate || args.m * args.n < streamed_elements) return {};
+  return Tensor::empty({omp_get_max_threads(), block_m * block_n}, DType::float32);
 }
 
 void multiply_blocks(const Instructions& instructions, const Gemm<float>& args, const float* packed_a,
                      const float* packed_b) {
   const Packed<const uint16_t> a{reinterpret_cast<const uint16_t*>(packed_a), args.m, args.k};
   const Packed<const uint16_t> b{reinterpret_cast<const uint16_t*>(packed_b), args.n, args.k};
+  const Tensor sums = memory_of_sums(args);
   const int64_t row_blocks = divide_up(args.m, block_m), blocks = row_blocks * divide_up(args.n, block_n);
 #pragma omp parallel for schedule(dynamic) if (blocks > 1)
   for (int64_t block = 0; block < blocks; ++block) {
     const int64_t i = block % row_blocks * block_m, j = block / row_blocks * block_n;
     const int64_t m = std::min(block_m, args.m - i), n = std::min(block_n, args.n - j);
+    Product product{.m = m, .n = n, .c = args.c + i * args.ldc + j, .ldc = args.ldc};
+    if (sums.defined()) product.sums = sums.data<float>() + omp_get_thread_num() * block_m * block_n;
+    if (sums.defined() && args.bias != nullptr) product.bias = args.bias + j;
     for (int64_t term = 0; term < args.k; term += block_k) {
-      instructions.multiply({.a = a.at(i, term),
-                             .b = b.at(j, term),
-                             .m = m,
-                             .n = n,
-                             .terms = a.terms_of_block(term),
-                             .c = args.c + i * args.ldc + j,
-                             .ldc = args.ldc,
-                             .accumulate = args.accumulate || term > 0});
+      product.a = a.at(i, term);
+      product.b = b.at(j, term);
+      product.terms = a.terms_of_block(term);
+      product.accumulate = args.accumulate || term > 0;
+      product.last_terms = term + block_k >= args.k;
+      instructions.multiply(product);
     }
-    add_bias(args, i, m, j, n);
+    if (!sums.defined()) add_bias(args, i, m, j, n);
   }
 }
 

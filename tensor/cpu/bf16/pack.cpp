@@ -67,19 +67,37 @@ void transpose(Pairs& pairs) {
   }
 }
 
+/// The two tiles of a step of a group.
+template <bool pairs_below_each_other>
+void pack_step(const Lines& args, int64_t group, int64_t term, uint16_t* packed) {
+  for (int64_t line = group; line < group + group_lines; line += tile_lines, packed += tile_elements) {
+    const float* data = args.data + line * args.line_step + term * args.term_step;
+    const int64_t lines = args.lines - line, terms = args.terms - term;
+    const bool by_line = args.term_step == 1;
+    Pairs pairs = by_line ? pairs_by_line(data, args.line_step, lines, terms)
+                          : pairs_by_term(data, args.term_step, lines < 0 ? 0 : lines, terms);
+    if (by_line == pairs_below_each_other) transpose(pairs);
+    for (int64_t i = 0; i < tile_lines; ++i) _mm512_store_si512(packed + i * tile_terms, pairs.rows[i]);
+  }
+}
+
+/// Reads what is contiguous, lines or terms, from its beginning to its end: the processor fetches it in
+/// advance.
 template <bool pairs_below_each_other>
 void pack(const Lines& args, uint16_t* packed) {
-  for (int64_t group = 0; group < args.lines; group += group_lines) {
-    for (int64_t term = 0; term < args.terms; term += tile_terms) {
-      for (int64_t line = group; line < group + group_lines; line += tile_lines, packed += tile_elements) {
-        const float* data = args.data + line * args.line_step + term * args.term_step;
-        const int64_t lines = args.lines - line, terms = args.terms - term;
-        const bool by_line = args.term_step == 1;
-        Pairs pairs = by_line ? pairs_by_line(data, args.line_step, lines, terms)
-                              : pairs_by_term(data, args.term_step, lines < 0 ? 0 : lines, terms);
-        if (by_line == pairs_below_each_other) transpose(pairs);
-        for (int64_t i = 0; i < tile_lines; ++i) _mm512_store_si512(packed + i * tile_terms, pairs.rows[i]);
-      }
+  const int64_t steps = (args.terms + tile_terms - 1) / tile_terms;
+  const auto pack_at = [&](int64_t group, int64_t step) {
+    pack_step<pairs_below_each_other>(args, group * group_lines, step * tile_terms,
+                                      packed + (group * steps + step) * group_elements);
+  };
+  const int64_t groups = (args.lines + group_lines - 1) / group_lines;
+  if (args.term_step == 1) {
+    for (int64_t group = 0; group < groups; ++group) {
+      for (int64_t step = 0; step < steps; ++step) pack_at(group, step);
+    }
+  } else {
+    for (int64_t step = 0; step < steps; ++step) {
+      for (int64_t group = 0; group < groups; ++group) pack_at(group, step);
     }
   }
 }

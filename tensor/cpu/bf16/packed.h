@@ -31,12 +31,18 @@ int64_t packed_elements(int64_t lines, int64_t terms);
 /// c [m, n] (+)= a b of packed factors with `terms` terms, in float32; rows of c are ldc apart. Each element
 /// of c is summed in one fixed order.
 struct Product {
-  const uint16_t* a;
-  const uint16_t* b;
-  int64_t m, n, terms;
-  float* c;
-  int64_t ldc;
-  bool accumulate;
+  const uint16_t* a = nullptr;
+  const uint16_t* b = nullptr;
+  int64_t m = 0, n = 0, terms = 0;
+  float* c = nullptr;
+  int64_t ldc = 0;
+  bool accumulate = false;
+  /// Not null: what is accumulated is kept here, in groups of 32 x 32, and c is written with the last terms
+  /// alone, with the bias added ([n], or null). It is written past the caches, because a line that is in none
+  /// of them would be read before it is written.
+  float* sums = nullptr;
+  const float* bias = nullptr;
+  bool last_terms = false;
 };
 
 /// The instructions of one kind of processor.
