@@ -59,7 +59,7 @@ std::vector<Tensor> weight_factors(const std::vector<Variable>& weights, const V
     factors = converted(factors, input.dtype());
   }
   for (const Tensor& factor : factors) {
-    check(factor.device() == input.device(), "linear: expected weights on {}, found {}",
+    check(factor.device() == input.device(), "weights: expected on {}, where the input is, found on {}",
           to_string(input.device()), to_string(factor.device()));
   }
   return factors;

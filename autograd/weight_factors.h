@@ -9,9 +9,9 @@ namespace normtune {
 
 /// The weights of a linear layer as factors of its products, on the device of its input. Beside an input in
 /// bfloat16 they are the copies that somebody keeps rounded (below); without these, trainable ones are
-/// rounded here, once for the products of forward and backward, and frozen ones stay as they are, since they
-/// are rounded where they are held (hold_constant_weights). Weights that are adjacent, of query, key and
-/// value, stay so. Throws std::invalid_argument if one is on another device.
+/// rounded here, once for the products of forward and backward, and frozen ones stay as they are: each
+/// product rounds them. Weights that are adjacent, of query, key and value, stay so. Throws
+/// std::invalid_argument if one is on another device.
 std::vector<Tensor> weight_factors(const std::vector<Variable>& weights, const Variable& input);
 
 /// Rounds weights that train to the dtype that the device has for activations, adjacent ones together, and

@@ -14,7 +14,6 @@
 #include "cuda/reductions.cuh"
 #include "cuda/softmax.cuh"
 #include "cuda/squared_gradients.cuh"
-#include "tensor/constant_factors.h"
 #include "tensor/widened.h"
 
 namespace normtune::cuda {
@@ -71,10 +70,10 @@ class KernelBackend : public Backend {
   DType activation_dtype(DType dtype) const override {
     return product_precision_ == ProductPrecision::bf16 && dtype == DType::float32 ? DType::bfloat16 : dtype;
   }
-  /// In bfloat16 a constant factor is rounded once; both orientations read the same copy.
-  std::shared_ptr<const void> hold_constant(const MatrixRef& b, bool /*transpose_b*/) override {
-    if (product_precision_ != ProductPrecision::bf16 || b.dtype == DType::bfloat16) return nullptr;
-    return constant_factors_.hold(rounded_key(b), [&] { return round_to_bfloat16(launch_, b); });
+  /// Products read every matrix as it lies; weights are rounded once by who owns them
+  /// (autograd/weight_factors.h).
+  std::shared_ptr<const void> hold_constant(const MatrixRef& /*b*/, bool /*transpose_b*/) override {
+    return nullptr;
   }
 
   void column_sums(const ColumnSums& args) override { cuda::column_sums(launch_, args); }
@@ -133,17 +132,11 @@ class KernelBackend : public Backend {
         args.b.dtype != DType::bfloat16) {
       return {.a = {.memory = {}, .matrix = args.a}, .b = {.memory = {}, .matrix = args.b}};
     }
-    const auto held = constant_factors_.find(rounded_key(args.b));
-    return {.a = round_to_bfloat16(launch_, args.a), .b = held ? *held : round_to_bfloat16(launch_, args.b)};
+    return {.a = round_to_bfloat16(launch_, args.a), .b = round_to_bfloat16(launch_, args.b)};
   }
 
   Launcher launch_;
   ProductPrecision product_precision_ = ProductPrecision::float32;
-
- private:
-  static FactorKey rounded_key(const MatrixRef& b) { return {b, false, ProductPrecision::bf16}; }
-
-  ConstantFactors<RoundedMatrix> constant_factors_;
 };
 
 }  // namespace NORMTUNE_TARGET

@@ -363,7 +363,7 @@ class KernelBench {
     const Tensor parameter = values(shape), gradient = values(shape), first = values(shape),
                  second = values(shape);
     const Tensor one = Tensor::from_values(Shape{}, std::vector<double>{1}, device_);
-    const Tensor factors = to_tensor(adamw_factors({}, /*lr=*/1e-5, /*weight_decay=*/0, 1)).to(device_);
+    const Tensor factors = to_tensor({adamw_factors({}, /*lr=*/1e-5, /*weight_decay=*/0, 1)}).to(device_);
     add_memory_bound("adamw_step", shape, 7 * static_cast<double>(parameter.nbytes()), [&] {
       backend_.adamw_step({.tensors = {{.parameter = parameter,
                                         .gradient = gradient,

@@ -94,8 +94,7 @@ Optimizer::Optimizer(std::vector<TrainableTensor> tensors, OptimizerSettings set
     lr_ = Tensor::empty({}, DType::float64, device);
     return;
   }
-  factors_with_decay_ = to_tensor({}).to(device);
-  factors_without_ = to_tensor({}).to(device);
+  factors_ = to_tensor({{}, {}}).to(device);
   for (const TrainableTensor& trainable : tensors_) {
     first_moments_.push_back(make_moment(trainable));
     second_moments_.push_back(make_moment(trainable));
@@ -110,8 +109,8 @@ void Optimizer::begin_step(double lr) {
                        .beta1 = settings_.beta1,
                        .beta2 = settings_.beta2,
                        .eps = settings_.eps};
-  factors_with_decay_.copy_from(to_tensor(adamw_factors(rule, lr, settings_.weight_decay, num_steps_)));
-  factors_without_.copy_from(to_tensor(adamw_factors(rule, lr, 0, num_steps_)));
+  factors_.copy_from(to_tensor({adamw_factors(rule, lr, settings_.weight_decay, num_steps_),
+                                adamw_factors(rule, lr, /*weight_decay=*/0, num_steps_)}));
 }
 
 void Optimizer::move(const Tensor& gradient_scale) {
@@ -121,6 +120,7 @@ void Optimizer::move(const Tensor& gradient_scale) {
 }
 
 void Optimizer::move_adamw(const Tensor& gradient_scale) {
+  const Tensor with_decay = factors_.slice(0, 1), without = factors_.slice(1, 2);
   Backend::AdamWStep step{.tensors = {}, .gradient_scale = gradient_scale};
   for (size_t i = 0; i < tensors_.size(); ++i) {
     const TrainableTensor& trainable = tensors_[i];
@@ -132,7 +132,7 @@ void Optimizer::move_adamw(const Tensor& gradient_scale) {
                             .first_moment = first_moments_[i],
                             .second_moment = second_moments_[i],
                             .indices = indices_or_null(trainable),
-                            .factors = trainable.weight_decay ? factors_with_decay_ : factors_without_,
+                            .factors = trainable.weight_decay ? with_decay : without,
                             .rounded = rounded_or_null(trainable),
                             .gradient_rows = gradient.rows,
                             .rows_with_moments = gradient.rows != nullptr ? rows_with_moments(i) : nullptr});

@@ -78,8 +78,8 @@ class Optimizer {
   std::vector<TrainableTensor> tensors_;
   OptimizerSettings settings_;
   // Of the current update, on the device:
-  Tensor lr_;                                    // [] float64, for SGD
-  Tensor factors_with_decay_, factors_without_;  // see to_tensor(AdamWFactors)
+  Tensor lr_;       // [] float64, for SGD
+  Tensor factors_;  // [2, 7] see to_tensor(): with weight decay, without
   std::vector<Tensor> first_moments_, second_moments_;
   std::vector<Tensor> rows_with_moments_;  // of tensors whose gradients are of rows, see Backend::AdamWTensor
   int64_t num_steps_ = 0;

@@ -36,10 +36,10 @@ AdamWFactors adamw_factors(const AdamWRule& rule, double lr, double weight_decay
   return factors;
 }
 
-Tensor to_tensor(const AdamWFactors& factors) {
+Tensor to_tensor(const std::vector<AdamWFactors>& factors) {
   constexpr int64_t count = sizeof(AdamWFactors) / sizeof(double);
-  Tensor tensor = Tensor::empty({count}, DType::float64);
-  std::memcpy(tensor.raw_data(), &factors, sizeof(factors));
+  Tensor tensor = Tensor::empty({static_cast<int64_t>(factors.size()), count}, DType::float64);
+  std::memcpy(tensor.raw_data(), factors.data(), tensor.nbytes());
   return tensor;
 }
 

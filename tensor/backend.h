@@ -376,7 +376,7 @@ class Backend {
     const Tensor& first_moment;  // parameter.numel(), or indices->numel() (one entry for each index)
     const Tensor& second_moment;
     const Tensor* indices;  // [k] int64, sorted, or null for all elements
-    const Tensor& factors;  // see to_tensor()
+    const Tensor& factors;  // a row of to_tensor()
     const Tensor* rounded = nullptr;
     const Tensor* gradient_rows = nullptr;  // [k] int32, ascending
     /// With gradient_rows: [num_rows] int32, not 0 for each row that has moments; the update adds its own.
@@ -441,8 +441,8 @@ class Backend {
   virtual MachineRoof measure_roof(DType dtype) = 0;
 };
 
-/// As adamw_step takes them: [7] float64 in the order of the members; on the host.
-Tensor to_tensor(const AdamWFactors& factors);
+/// As adamw_step takes them, a row each: [n, 7] float64 in the order of the members; on the host.
+Tensor to_tensor(const std::vector<AdamWFactors>& factors);
 
 /// The backend of a device. Throws Error(usage) if this build or machine has none.
 Backend& backend_of(Device device);

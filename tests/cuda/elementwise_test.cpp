@@ -271,7 +271,7 @@ BOOST_AUTO_TEST_CASE(adamw_updates) {
       const Tensor parameter = random.floats({numel});
       inputs.insert(inputs.end(), {parameter, random.floats({numel}, 0.1), random.floats({moments}, 0.1),
                                    random.floats({moments}, 0.01, 0.01), indices,
-                                   to_tensor(adamw_factors(rule, /*lr=*/1e-2, weight_decay, step)),
+                                   to_tensor({adamw_factors(rule, /*lr=*/1e-2, weight_decay, step)}),
                                    draw_rounded_copy(random, parameter)});
     }
     check(inputs, [scale](Inputs in) {

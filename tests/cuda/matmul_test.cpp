@@ -20,7 +20,7 @@ void check_products_of_slices(const char* name, ProductPrecision precision) {
     const int64_t m = random.size(130), n = random.size(130),
                   k = random.integer(0, 20) == 0 ? 0 : random.size(260);
     const bool transpose_a = random.coin(), transpose_b = random.coin(), accumulate = random.coin(),
-               with_bias = random.coin(), constant = random.coin();
+               with_bias = random.coin();
     const int64_t offset = random.integer(0, 3), rest = random.integer(0, 3);
     const auto wide = [&](int64_t rows, int64_t columns) {  // in bfloat16 each may be either
       const DType dtype = precision == ProductPrecision::bf16 ? random.activation_dtype() : DType::float32;
@@ -34,12 +34,10 @@ void check_products_of_slices(const char* name, ProductPrecision precision) {
               return MatrixRef(without_first_row(tensor)).columns(offset, offset + columns);
             };
             const Tensor output = in[2].clone();
-            const MatrixRef b = part(in[1], b_columns);
             in[0].backend().set_product_precision(precision);
-            const auto held = constant ? in[0].backend().hold_constant(b, transpose_b) : nullptr;
             in[0].backend().matmul({.a = part(in[0], a_columns),
                                     .transpose_a = transpose_a,
-                                    .b = b,
+                                    .b = part(in[1], b_columns),
                                     .transpose_b = transpose_b,
                                     .c = part(output, n),
                                     .accumulate = accumulate,
@@ -95,28 +93,6 @@ BOOST_AUTO_TEST_CASE(products_of_activations_in_bfloat16) {
           return std::vector<Tensor>{output};
         });
       });
-}
-
-/// Changing a factor that is held shows that products read what was made of it.
-BOOST_AUTO_TEST_CASE(a_constant_factor_is_rounded_once) {
-  if (!device_at_hand()) return;
-  Backend& backend = backend_of(cuda_device);
-  const Tensor a = Tensor::full({3, 4}, 1, DType::float32, cuda_device);
-  Tensor b = Tensor::full({4, 4}, 1, DType::float32, cuda_device);
-  const auto product = [&] {
-    const Tensor c = Tensor::empty({3, 4}, DType::float32, cuda_device);
-    backend.matmul({.a = a, .b = b, .c = c});
-    return c.to(Device{}).to_vector<float>();
-  };
-  const std::vector<float> before(12, 4), after(12, 8);
-  BOOST_TEST(backend.hold_constant(b, false) == nullptr);  // nothing to do in float32
-  backend.set_product_precision(ProductPrecision::bf16);
-  auto held = backend.hold_constant(b, true);
-  b.fill(2);
-  BOOST_TEST(product() == before);
-  held.reset();
-  BOOST_TEST(product() == after);
-  backend.set_product_precision(ProductPrecision::float32);
 }
 
 BOOST_AUTO_TEST_CASE(batches) {

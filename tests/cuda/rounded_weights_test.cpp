@@ -185,7 +185,7 @@ BOOST_AUTO_TEST_CASE(weights_on_the_host_are_refused_beside_float32) {
     bert.model().leave_frozen_weights_rounded();
   }
   BOOST_CHECK_EXCEPTION(bert.logits(0), std::invalid_argument, [](const std::exception& error) {
-    return std::string(error.what()) == "linear: expected weights on cuda:0, found cpu";
+    return std::string(error.what()) == "weights: expected on cuda:0, where the input is, found on cpu";
   });
 }
 

@@ -204,7 +204,7 @@ BOOST_AUTO_TEST_CASE(embeddings_losses_and_updates) {
     check_bits_for_any_threads("adamw_step", [&] {
       const Tensor parameter = x.clone(), m = Tensor::zeros(x.shape(), dtype),
                    v = Tensor::zeros(x.shape(), dtype);
-      const Tensor factors = to_tensor(adamw_factors({}, /*lr=*/0.01, /*weight_decay=*/0.01, 1));
+      const Tensor factors = to_tensor({adamw_factors({}, /*lr=*/0.01, /*weight_decay=*/0.01, 1)});
       cpu().adamw_step({.tensors = {{.parameter = parameter,
                                      .gradient = gradient,
                                      .first_moment = m,

@@ -52,7 +52,7 @@ struct State {
   void step(AdamWVariant variant, const Hyper& h, const Tensor& gradient, const Tensor* indices,
             int64_t t) const {
     const AdamWRule rule{.variant = variant, .beta1 = h.beta1, .beta2 = h.beta2, .eps = h.eps};
-    const Tensor factors = to_tensor(adamw_factors(rule, h.lr, h.weight_decay, t));
+    const Tensor factors = to_tensor({adamw_factors(rule, h.lr, h.weight_decay, t)});
     cpu().adamw_step({.tensors = {{.parameter = parameter,
                                    .gradient = gradient,
                                    .first_moment = first_moment,
