@@ -22,17 +22,75 @@ struct VectorOf {
   typedef T Unaligned __attribute__((vector_size(vector_bytes), aligned(alignof(T)), may_alias));
 };
 
+/// 0, 1, ..., n - 1 as a type.
+template <int... j>
+struct Indices {};
+template <int n, int... j>
+struct IndicesBelow : IndicesBelow<n - 1, n - 1, j...> {};
+template <int... j>
+struct IndicesBelow<0, j...> {
+  using Type = Indices<j...>;
+};
+
+/// A square of elements, a vector for each row.
+template <typename T>
+using Square = typename VectorOf<T>::Type[lanes<T>];
+
+/// Rows that are `step` apart swap the blocks of `step` columns off the diagonal. j + lanes means column j of
+/// the second of two rows.
+template <typename T, int step, int... j>
+NORMTUNE_INLINE void swap_blocks(Square<T>& rows, Indices<j...>) {
+#pragma GCC unroll 16
+  for (int i = 0; i < lanes<T>; ++i) {
+    if ((i & step) != 0) continue;
+    const typename VectorOf<T>::Type first = rows[i], second = rows[i + step];
+    rows[i] = __builtin_shufflevector(first, second, ((j & step) == 0 ? j : j - step + lanes<T>)...);
+    rows[i + step] = __builtin_shufflevector(first, second, ((j & step) == 0 ? j + step : j + lanes<T>)...);
+  }
+}
+
+template <typename T, int step = 1>
+NORMTUNE_INLINE void transpose(Square<T>& rows) {
+  if constexpr (step < lanes<T>) {
+    swap_blocks<T, step>(rows, typename IndicesBelow<lanes<T>>::Type{});
+    transpose<T, 2 * step>(rows);
+  }
+}
+
+/// A vector of columns of a panel `width` wide; the elements of each column are contiguous.
+template <typename T>
+void pack_contiguous_columns(const T* b, int64_t column_step, int64_t k, int64_t width, T* packed) {
+  using Unaligned = typename VectorOf<T>::Unaligned;
+  int64_t l = 0;
+  for (; l + lanes<T> <= k; l += lanes<T>) {
+    Square<T> rows;
+#pragma GCC unroll 16
+    for (int j = 0; j < lanes<T>; ++j) rows[j] = *reinterpret_cast<const Unaligned*>(b + j * column_step + l);
+    transpose<T>(rows);
+#pragma GCC unroll 16
+    for (int i = 0; i < lanes<T>; ++i) *reinterpret_cast<Unaligned*>(packed + (l + i) * width) = rows[i];
+  }
+  for (; l < k; ++l) {
+    for (int j = 0; j < lanes<T>; ++j) packed[l * width + j] = b[l + j * column_step];
+  }
+}
+
 /// One panel: `columns` columns of b, filled up with zeros to `width`. A tile of a transposed a is packed
 /// alike.
 template <typename T, int64_t width>
 void pack_panel(const T* b, int64_t k_step, int64_t column_step, int64_t k, int64_t columns, T* packed) {
+  if constexpr (width % lanes<T> == 0) {
+    if (columns == width && k_step == 1) {
+      for (int64_t j = 0; j < width; j += lanes<T>) {
+        pack_contiguous_columns(b + j * column_step, column_step, k, width, packed + j);
+      }
+      return;
+    }
+  }
   for (int64_t l = 0; l < k; ++l) {
     T* row = packed + l * width;
     if (columns == width && column_step == 1) {
       __builtin_memcpy(row, b + l * k_step, sizeof(T) * width);
-    } else if (columns == width && k_step == 1) {
-#pragma omp simd
-      for (int64_t j = 0; j < width; ++j) row[j] = b[l + j * column_step];
     } else {
       for (int64_t j = 0; j < width; ++j) row[j] = j < columns ? b[l * k_step + j * column_step] : T(0);
     }
@@ -98,23 +156,25 @@ void multiply_tile(const T* a, int64_t row_step, int64_t k_step, const T* panel,
                    int64_t columns) {
   constexpr int64_t width = vectors * lanes<T>;
   typename VectorOf<T>::Type sums[rows][vectors] = {};
-#pragma GCC unroll 12
-  for (int i = 0; i < rows; ++i) {
-    __builtin_prefetch(c + i * ldc);
-    __builtin_prefetch(c + i * ldc + width / 2);
-    __builtin_prefetch(c + i * ldc + width - 1);
-  }
+  // The rows of c come into the caches one after the other: at once they would take the places of the loads
+  // that the products wait for.
+  for (int64_t next = 0, l = 0; next < rows; ++next) {
+    __builtin_prefetch(c + next * ldc);
+    __builtin_prefetch(c + next * ldc + width / 2);
+    __builtin_prefetch(c + next * ldc + width - 1);
+    const int64_t end = (next + 1) * k / rows;
 #pragma GCC unroll 4
-  for (int64_t l = 0; l < k; ++l, a += k_step, panel += width) {
-    const auto* row = reinterpret_cast<const typename VectorOf<T>::Unaligned*>(panel);
-    typename VectorOf<T>::Type b[vectors];
+    for (; l < end; ++l, a += k_step, panel += width) {
+      const auto* row = reinterpret_cast<const typename VectorOf<T>::Unaligned*>(panel);
+      typename VectorOf<T>::Type b[vectors];
 #pragma GCC unroll 3
-    for (int v = 0; v < vectors; ++v) b[v] = row[v];
+      for (int v = 0; v < vectors; ++v) b[v] = row[v];
 #pragma GCC unroll 12
-    for (int i = 0; i < rows; ++i) {
-      const T factor = a[i * row_step];
+      for (int i = 0; i < rows; ++i) {
+        const T factor = a[i * row_step];
 #pragma GCC unroll 3
-      for (int v = 0; v < vectors; ++v) sums[i][v] += factor * b[v];
+        for (int v = 0; v < vectors; ++v) sums[i][v] += factor * b[v];
+      }
     }
   }
   const bool whole = columns == width;
