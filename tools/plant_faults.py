@@ -31,6 +31,8 @@ FAULTS = [
     Fault("layer norm adds a mean", "tensor/cpu/vector/rows.h",
           "grad_output[i] * weight[i] - mean_g - normalized[i]", "grad_output[i] * weight[i] + mean_g - normalized[i]",
           "autograd/|tensor/"),
+    Fault("a transposed factor is packed with blocks at the wrong places", "tensor/cpu/vector/product.h",
+          "transpose<T, 2 * step>(rows);", "transpose<T, 4 * step>(rows);", "tensor/"),
     Fault("GELU's derivative forgets the density", "tensor/formulas/activations.h",
           "return at_x.distribution + x * at_x.density;", "return at_x.distribution;", "autograd/|tensor/"),
     Fault("softmax keeps the common part of its gradient", "tensor/cpu/vector/rows.h",
