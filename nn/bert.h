@@ -132,7 +132,7 @@ class Bert {
   bool last_layer_cls_only() const { return last_layer_cls_only_; }
 
   /// Lets the backend keep the frozen weights of the encoder's and the pooler's linear layers in the form
-  /// that it multiplies by: packed or rounded once, as large as they are, and small models once more for
+  /// that it multiplies by: packed once, as large as they are, and small models once more for
   /// backward. As long as one of the returned objects lives, these weights must not change.
   std::vector<std::shared_ptr<const void>> hold_frozen_weights() const;
   /// For training: the same, and the weights of the encoder's linear layers, adapters and low-rank updates

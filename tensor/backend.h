@@ -176,7 +176,7 @@ class Backend {
   /// What follows comes after all products of matmul_beside().
   virtual void join_products() = 0;
   /// Allows matmul() to keep a factor b, for products with this transpose_b, in the form that it multiplies
-  /// by: packed or rounded once instead of in every product. The bits of the products are the same. As long
+  /// by: packed once instead of in every product. The bits of the products are the same. As long
   /// as the returned object lives, the matrix must live too, its elements must not change, and it takes
   /// memory of about the matrix's size. Null where that would not help. The form is that of the precision set
   /// when it was made.

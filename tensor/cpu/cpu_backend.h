@@ -3,8 +3,8 @@
 #include <stdexcept>
 
 #include "tensor/backend.h"
-#include "tensor/constant_factors.h"
 #include "tensor/cpu/arena.h"
+#include "tensor/cpu/constant_factors.h"
 
 namespace normtune {
 
@@ -80,7 +80,7 @@ class CpuBackend final : public Backend {
 
   Arena arena_;
   ProductPrecision product_precision_ = ProductPrecision::float32;
-  ConstantFactors<Tensor> constant_factors_;  // packed
+  ConstantFactors constant_factors_;
 };
 
 }  // namespace normtune

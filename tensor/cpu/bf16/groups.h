@@ -1,6 +1,28 @@
 // Part of tiles.cpp and pairs.cpp, included inside their namespace: cuts c into groups of 32 x 32 elements,
 // which their multiply_group() computes.
 
+/// Writes the sums of a group to c, with the bias added if there is one; past the caches if that is wanted,
+/// as far as they fill its lines.
+void write_group(const float* sums, const float* bias, float* c, int64_t ldc, int64_t rows, int64_t columns,
+                 bool past_caches) {
+  for (int64_t j = 0; j < columns; j += tile_lines) {
+    const int64_t left = columns - j;
+    const auto mask = static_cast<__mmask16>(left < tile_lines ? (1U << left) - 1 : 0xFFFF);
+    const bool streams =
+        past_caches && left >= tile_lines && reinterpret_cast<uintptr_t>(c + j) % 64 == 0 && ldc % 16 == 0;
+    const __m512 added = bias == nullptr ? _mm512_setzero_ps() : _mm512_maskz_loadu_ps(mask, bias + j);
+    for (int64_t i = 0; i < rows; ++i) {
+      const __m512 loaded = _mm512_load_ps(sums + i * group_lines + j);
+      const __m512 values = bias == nullptr ? loaded : _mm512_add_ps(loaded, added);
+      if (streams) {
+        _mm512_stream_ps(c + i * ldc + j, values);
+      } else {
+        _mm512_mask_storeu_ps(c + i * ldc + j, mask, values);
+      }
+    }
+  }
+}
+
 /// A group at the edge of c goes through a buffer of its own.
 void multiply_edge(const uint16_t* a, const uint16_t* b, int64_t steps, float* c, int64_t ldc, int64_t rows,
                    int64_t columns, bool accumulate) {
@@ -11,29 +33,7 @@ void multiply_edge(const uint16_t* a, const uint16_t* b, int64_t steps, float* c
     }
   }
   multiply_group(a, b, steps, edge, group_lines, accumulate);
-  for (int64_t i = 0; i < rows; ++i) {
-    for (int64_t j = 0; j < columns; ++j) c[i * ldc + j] = edge[i * group_lines + j];
-  }
-}
-
-/// Writes the sums of a group to c, with the bias added if there is one.
-void write_group(const float* sums, const float* bias, float* c, int64_t ldc, int64_t rows, int64_t columns) {
-  for (int64_t j = 0; j < columns; j += tile_lines) {
-    const int64_t left = columns - j;
-    const auto mask = static_cast<__mmask16>(left < tile_lines ? (1U << left) - 1 : 0xFFFF);
-    const bool whole_lines =
-        left >= tile_lines && reinterpret_cast<uintptr_t>(c + j) % 64 == 0 && ldc % 16 == 0;
-    const __m512 added = bias == nullptr ? _mm512_setzero_ps() : _mm512_maskz_loadu_ps(mask, bias + j);
-    for (int64_t i = 0; i < rows; ++i) {
-      const __m512 loaded = _mm512_load_ps(sums + i * group_lines + j);
-      const __m512 values = bias == nullptr ? loaded : _mm512_add_ps(loaded, added);
-      if (whole_lines) {
-        _mm512_stream_ps(c + i * ldc + j, values);
-      } else {
-        _mm512_mask_storeu_ps(c + i * ldc + j, mask, values);
-      }
-    }
-  }
+  write_group(edge, /*bias=*/nullptr, c, ldc, rows, columns, /*past_caches=*/false);
 }
 
 void multiply_groups(const Product& args) {
@@ -49,7 +49,7 @@ void multiply_groups(const Product& args) {
       if (sums != nullptr) {
         multiply_group(a, b, steps, sums, group_lines, args.accumulate);
         const float* bias = args.bias == nullptr ? nullptr : args.bias + j;
-        if (args.last_terms) write_group(sums, bias, c, args.ldc, rows, columns);
+        if (args.last_terms) write_group(sums, bias, c, args.ldc, rows, columns, /*past_caches=*/true);
         sums += group_lines * group_lines;
       } else if (rows == group_lines && columns == group_lines) {
         multiply_group(a, b, steps, c, args.ldc, args.accumulate);

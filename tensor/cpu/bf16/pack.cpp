@@ -5,12 +5,17 @@
 #if defined(__AVX512BF16__)
 #include <immintrin.h>
 
+#define NORMTUNE_INLINE static inline __attribute__((always_inline))
+
 namespace normtune::bf16 {
 namespace {
 
+#include "tensor/cpu/vector/transpose.h"
+
 /// A tile's 16 rows of 16 pairs of terms.
 struct Pairs {
-  __m512i rows[tile_lines];
+  typedef int32_t Row __attribute__((vector_size(64)));
+  Row rows[tile_lines];
 };
 
 /// The first `count` of 16 floats; zeros behind them.
@@ -25,11 +30,11 @@ Pairs pairs_by_line(const float* data, int64_t line_step, int64_t lines, int64_t
   Pairs pairs;
   for (int64_t i = 0; i < tile_lines; ++i) {
     if (i >= lines) {
-      pairs.rows[i] = _mm512_setzero_si512();
+      pairs.rows[i] = Pairs::Row{};
       continue;
     }
     const float* line = data + i * line_step;
-    pairs.rows[i] = (__m512i)_mm512_cvtne2ps_pbh(load(line + 16, terms - 16), load(line, terms));
+    pairs.rows[i] = (Pairs::Row)_mm512_cvtne2ps_pbh(load(line + 16, terms - 16), load(line, terms));
   }
   return pairs;
 }
@@ -43,28 +48,9 @@ Pairs pairs_by_term(const float* data, int64_t term_step, int64_t lines, int64_t
     const __m512 second = load(even + term_step, 2 * p + 1 < terms ? lines : 0);
     const __m512i low = _mm512_maskz_cvtepu16_epi32(0xFFFF, (__m256i)_mm512_cvtneps_pbh(first));
     const __m512i high = _mm512_maskz_cvtepu16_epi32(0xFFFF, (__m256i)_mm512_cvtneps_pbh(second));
-    pairs.rows[p] = _mm512_or_si512(low, _mm512_slli_epi32(high, 16));
+    pairs.rows[p] = (Pairs::Row)_mm512_or_si512(low, _mm512_slli_epi32(high, 16));
   }
   return pairs;
-}
-
-/// Transposes the 16 x 16 pairs: in step s, rows that are s apart swap the blocks of s columns off the
-/// diagonal.
-void transpose(Pairs& pairs) {
-  const __m512i column = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
-  for (int step = 1; step < 16; step *= 2) {
-    const __m512i steps = _mm512_set1_epi32(step);
-    const __mmask16 upper_half = _mm512_test_epi32_mask(column, steps);
-    const __m512i other_row = _mm512_add_epi32(column, _mm512_set1_epi32(16));
-    const __m512i upper = _mm512_mask_sub_epi32(column, upper_half, other_row, steps);
-    const __m512i lower = _mm512_mask_mov_epi32(_mm512_add_epi32(column, steps), upper_half, other_row);
-    for (int i = 0; i < 16; ++i) {
-      if ((i & step) != 0) continue;
-      const __m512i a = pairs.rows[i], b = pairs.rows[i + step];
-      pairs.rows[i] = _mm512_permutex2var_epi32(a, upper, b);
-      pairs.rows[i + step] = _mm512_permutex2var_epi32(a, lower, b);
-    }
-  }
 }
 
 /// The two tiles of a step of a group.
@@ -76,8 +62,9 @@ void pack_step(const Lines& args, int64_t group, int64_t term, uint16_t* packed)
     const bool by_line = args.term_step == 1;
     Pairs pairs = by_line ? pairs_by_line(data, args.line_step, lines, terms)
                           : pairs_by_term(data, args.term_step, lines < 0 ? 0 : lines, terms);
-    if (by_line == pairs_below_each_other) transpose(pairs);
-    for (int64_t i = 0; i < tile_lines; ++i) _mm512_store_si512(packed + i * tile_terms, pairs.rows[i]);
+    if (by_line == pairs_below_each_other) transpose(pairs.rows);
+    for (int64_t i = 0; i < tile_lines; ++i)
+      _mm512_store_si512(packed + i * tile_terms, (__m512i)pairs.rows[i]);
   }
 }
 

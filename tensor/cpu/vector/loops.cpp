@@ -30,6 +30,8 @@ constexpr int64_t lanes = vector_bytes / static_cast<int64_t>(sizeof(T));
 
 #include "tensor/formulas/math.h"
 //
+#include "tensor/cpu/vector/transpose.h"
+//
 #include "tensor/formulas/activations.h"
 #include "tensor/formulas/optimizer.h"
 //

@@ -22,51 +22,16 @@ struct VectorOf {
   typedef T Unaligned __attribute__((vector_size(vector_bytes), aligned(alignof(T)), may_alias));
 };
 
-/// 0, 1, ..., n - 1 as a type.
-template <int... j>
-struct Indices {};
-template <int n, int... j>
-struct IndicesBelow : IndicesBelow<n - 1, n - 1, j...> {};
-template <int... j>
-struct IndicesBelow<0, j...> {
-  using Type = Indices<j...>;
-};
-
-/// A square of elements, a vector for each row.
-template <typename T>
-using Square = typename VectorOf<T>::Type[lanes<T>];
-
-/// Rows that are `step` apart swap the blocks of `step` columns off the diagonal. j + lanes means column j of
-/// the second of two rows.
-template <typename T, int step, int... j>
-NORMTUNE_INLINE void swap_blocks(Square<T>& rows, Indices<j...>) {
-#pragma GCC unroll 16
-  for (int i = 0; i < lanes<T>; ++i) {
-    if ((i & step) != 0) continue;
-    const typename VectorOf<T>::Type first = rows[i], second = rows[i + step];
-    rows[i] = __builtin_shufflevector(first, second, ((j & step) == 0 ? j : j - step + lanes<T>)...);
-    rows[i + step] = __builtin_shufflevector(first, second, ((j & step) == 0 ? j + step : j + lanes<T>)...);
-  }
-}
-
-template <typename T, int step = 1>
-NORMTUNE_INLINE void transpose(Square<T>& rows) {
-  if constexpr (step < lanes<T>) {
-    swap_blocks<T, step>(rows, typename IndicesBelow<lanes<T>>::Type{});
-    transpose<T, 2 * step>(rows);
-  }
-}
-
 /// A vector of columns of a panel `width` wide; the elements of each column are contiguous.
 template <typename T>
 void pack_contiguous_columns(const T* b, int64_t column_step, int64_t k, int64_t width, T* packed) {
   using Unaligned = typename VectorOf<T>::Unaligned;
   int64_t l = 0;
   for (; l + lanes<T> <= k; l += lanes<T>) {
-    Square<T> rows;
+    typename VectorOf<T>::Type rows[lanes<T>];
 #pragma GCC unroll 16
     for (int j = 0; j < lanes<T>; ++j) rows[j] = *reinterpret_cast<const Unaligned*>(b + j * column_step + l);
-    transpose<T>(rows);
+    transpose(rows);
 #pragma GCC unroll 16
     for (int i = 0; i < lanes<T>; ++i) *reinterpret_cast<Unaligned*>(packed + (l + i) * width) = rows[i];
   }
@@ -79,7 +44,7 @@ void pack_contiguous_columns(const T* b, int64_t column_step, int64_t k, int64_t
 /// alike.
 template <typename T, int64_t width>
 void pack_panel(const T* b, int64_t k_step, int64_t column_step, int64_t k, int64_t columns, T* packed) {
-  if constexpr (width % lanes<T> == 0) {
+  if constexpr (width % lanes<T> == 0) {  // a panel; the rows of a transposed a are never contiguous columns
     if (columns == width && k_step == 1) {
       for (int64_t j = 0; j < width; j += lanes<T>) {
         pack_contiguous_columns(b + j * column_step, column_step, k, width, packed + j);
