@@ -15,16 +15,16 @@
 namespace normtune {
 namespace {
 
-// Terms of one pass over c, which fixes the order of the sum; a panel of so many fits the second-level cache.
+// Terms of one pass over c, which fixes the order of the sum.
 constexpr int64_t block_k = 384;
 // Rows and columns of c that one thread computes at a time: multiples of tiles and panels of all instruction
-// sets. Fewer where there would not be work for all threads.
-constexpr int64_t smallest_block_m = 96, block_m = 2 * smallest_block_m;
-constexpr int64_t smallest_block_n = 96, block_n = 3 * smallest_block_n;
-// The part of b, and of a transposed a, that is packed at a time: at most 12 and 19 MB of floats.
-constexpr int64_t group_k = 4 * block_k, group_n = 7 * block_n, group_m = 16 * block_m;
-// Rows or columns that a thread packs at a time, and those that gemm_in_thread multiplies.
-constexpr int64_t pack_size = 96, thread_block_n = 192;
+// sets. The panels of so many columns stay in the second-level cache while all rows pass by. Fewer columns
+// where there would not be work for all threads.
+constexpr int64_t block_m = 64, smallest_block_n = 96, block_n = 2 * smallest_block_n;
+// The part of b, and of a transposed a, that is packed at a time: at most 12 and 5 MB of floats.
+constexpr int64_t group_n = 42 * block_n, group_m = 48 * block_m;
+// Rows or columns that a thread packs at a time.
+constexpr int64_t pack_size = 96;
 
 int64_t divide_up(int64_t value, int64_t divisor) {
   return (value + divisor - 1) / divisor;
@@ -110,17 +110,9 @@ void multiply_block(const Gemm<T>& args, const Block& block, const T* tiles, con
   tiling.multiply_panels(product);
 }
 
-/// Terms [k_begin, k_begin + k) and columns [n_begin, n_begin + n) of b, to be packed: for each block_k terms
-/// all panels.
-template <typename T>
+/// At most block_k terms [k_begin, k_begin + k) and columns [n_begin, n_begin + n) of b, which are packed.
 struct Group {
   int64_t k_begin, k, n_begin, n;
-
-  /// Where in the packed group the panels of the terms from k_offset and the columns from n_offset begin.
-  int64_t panels(int64_t k_offset, int64_t n_offset) const {
-    return k_offset * padded_columns<T>(n) + n_offset * k_block(k_offset);
-  }
-  int64_t k_block(int64_t k_offset) const { return std::min(block_k, k - k_offset); }
 };
 
 /// Rows [begin, begin + m) of a. A transposed a is packed, for the terms of a group.
@@ -129,53 +121,47 @@ struct Rows {
   int64_t begin = 0, m = 0;
   T* packed = nullptr;
 
-  /// Where the tiles of the terms from k_offset and the rows from m_offset begin.
-  T* tiles(const Group<T>& group, int64_t k_offset, int64_t m_offset) const {
-    if (packed == nullptr) return nullptr;
-    return packed + k_offset * padded_rows<T>(m) + m_offset * group.k_block(k_offset);
+  /// Where the tiles of the rows from m_offset begin.
+  T* tiles(const Group& group, int64_t m_offset) const {
+    return packed == nullptr ? nullptr : packed + m_offset * group.k;
   }
 };
 
 /// Calls body(group) for all groups of b, in the order of their terms.
 template <typename T, typename Body>
 void for_each_group(const Gemm<T>& args, const Body& body) {
-  for (int64_t k_begin = 0; k_begin < args.k; k_begin += group_k) {
+  for (int64_t k_begin = 0; k_begin < args.k; k_begin += block_k) {
     for (int64_t n_begin = 0; n_begin < args.n; n_begin += group_n) {
-      body(Group<T>{.k_begin = k_begin,
-                    .k = std::min(group_k, args.k - k_begin),
-                    .n_begin = n_begin,
-                    .n = std::min(group_n, args.n - n_begin)});
+      body(Group{.k_begin = k_begin,
+                 .k = std::min(block_k, args.k - k_begin),
+                 .n_begin = n_begin,
+                 .n = std::min(group_n, args.n - n_begin)});
     }
   }
 }
 
 /// Where the group begins in a b that is packed as a whole.
 template <typename T>
-int64_t place_in_factor(const Gemm<T>& args, const Group<T>& group) {
+int64_t place_in_factor(const Gemm<T>& args, const Group& group) {
   return group.k_begin * padded_columns<T>(args.n) + group.n_begin * group.k;
 }
 
 /// Packs the group of b, unless panels is null, and the rows of a, if they have a place.
 template <typename T>
-void pack_group(const Gemm<T>& args, const Group<T>& group, T* panels, const Rows<T>& rows) {
+void pack_group(const Gemm<T>& args, const Group& group, T* panels, const Rows<T>& rows) {
   const ColumnPieces<T> columns{.n = group.n, .step = pack_size};
-  const int64_t k_blocks = divide_up(group.k, block_k);
   const int64_t column_pieces = panels != nullptr ? columns.count() : 0;
   const int64_t row_pieces = rows.packed != nullptr ? divide_up(rows.m, pack_size) : 0;
-#pragma omp parallel for collapse(2) schedule(dynamic) if (k_blocks * (column_pieces + row_pieces) > 1)
-  for (int64_t k_piece = 0; k_piece < k_blocks; ++k_piece) {
-    for (int64_t piece = 0; piece < column_pieces + row_pieces; ++piece) {
-      const int64_t k_offset = k_piece * block_k, k = group.k_block(k_offset),
-                    k_begin = group.k_begin + k_offset;
-      if (piece < column_pieces) {
-        const int64_t n_offset = columns.begin(piece);
-        pack_b(args, k_begin, k, group.n_begin + n_offset, columns.columns(piece),
-               panels + group.panels(k_offset, n_offset));
-      } else {
-        const int64_t m_offset = (piece - column_pieces) * pack_size;
-        pack_a(args, k_begin, k, rows.begin + m_offset, std::min(pack_size, rows.m - m_offset),
-               rows.tiles(group, k_offset, m_offset));
-      }
+#pragma omp parallel for schedule(dynamic) if (column_pieces + row_pieces > 1)
+  for (int64_t piece = 0; piece < column_pieces + row_pieces; ++piece) {
+    if (piece < column_pieces) {
+      const int64_t n_offset = columns.begin(piece);
+      pack_b(args, group.k_begin, group.k, group.n_begin + n_offset, columns.columns(piece),
+             panels + n_offset * group.k);
+    } else {
+      const int64_t m_offset = (piece - column_pieces) * pack_size;
+      pack_a(args, group.k_begin, group.k, rows.begin + m_offset, std::min(pack_size, rows.m - m_offset),
+             rows.tiles(group, m_offset));
     }
   }
 }
@@ -187,9 +173,7 @@ struct TaskSize {
 
   TaskSize(int64_t rows, int64_t columns) {
     const int64_t wanted_tasks = 8 * int64_t{omp_get_max_threads()};
-    const auto tasks = [&] { return divide_up(rows, m) * divide_up(columns, n); };
-    if (tasks() < wanted_tasks) m = smallest_block_m;
-    while (n > smallest_block_n && tasks() < wanted_tasks) n -= smallest_block_n;
+    if (divide_up(rows, m) * divide_up(columns, n) < wanted_tasks) n = smallest_block_n;
     const auto& tiling = vector::loops<T>().tiling;
     m = round_up(divide_up(rows, divide_up(rows, m)), tiling.rows);
     n = round_up(divide_up(columns, divide_up(columns, n)), tiling.columns);
@@ -197,27 +181,21 @@ struct TaskSize {
 };
 
 template <typename T>
-void multiply_group(const Gemm<T>& args, const Group<T>& group, const Rows<T>& rows, const T* panels) {
+void multiply_group(const Gemm<T>& args, const Group& group, const Rows<T>& rows, const T* panels) {
   const TaskSize<T> size(rows.m, group.n);
   const ColumnPieces<T> columns{.n = group.n, .step = size.n};
   const int64_t row_blocks = divide_up(rows.m, size.m), tasks = row_blocks * columns.count();
 #pragma omp parallel for schedule(dynamic) if (tasks > 1)
   for (int64_t task = 0; task < tasks; ++task) {
     const int64_t m_offset = task % row_blocks * size.m, n_offset = columns.begin(task / row_blocks);
-    const int64_t m = std::min(size.m, rows.m - m_offset), n = columns.columns(task / row_blocks);
-    for (int64_t k_offset = 0; k_offset < group.k; k_offset += block_k) {
-      multiply_block(args,
-                     {.begin = rows.begin + m_offset,
-                      .m = m,
-                      .k_begin = group.k_begin + k_offset,
-                      .k = group.k_block(k_offset),
+    const Block block{.begin = rows.begin + m_offset,
+                      .m = std::min(size.m, rows.m - m_offset),
+                      .k_begin = group.k_begin,
+                      .k = group.k,
                       .n_begin = group.n_begin + n_offset,
-                      .n = n},
-                     rows.tiles(group, k_offset, m_offset), panels + group.panels(k_offset, n_offset));
-    }
-    if (group.k_begin + group.k == args.k) {
-      add_bias(args, rows.begin + m_offset, m, group.n_begin + n_offset, n);
-    }
+                      .n = columns.columns(task / row_blocks)};
+    multiply_block(args, block, rows.tiles(group, m_offset), panels + n_offset * group.k);
+    if (group.k_begin + group.k == args.k) add_bias(args, block.begin, block.m, block.n_begin, block.n);
   }
 }
 
@@ -235,7 +213,7 @@ void add_bias(const Gemm<T>& args, int64_t begin, int64_t m, int64_t n_begin, in
 template <typename T>
 Tensor pack_factor(const Gemm<T>& args) {
   Tensor packed = Tensor::empty({args.k, padded_columns<T>(args.n)}, dtype_of<T>());
-  for_each_group(args, [&](const Group<T>& group) {
+  for_each_group(args, [&](const Group& group) {
     pack_group(args, group, packed.data<T>() + place_in_factor(args, group), Rows<T>{});
   });
   return packed;
@@ -244,7 +222,7 @@ Tensor pack_factor(const Gemm<T>& args) {
 template <typename T>
 void gemm(const Gemm<T>& args) {
   if (is_trivial(args)) return;
-  const int64_t k = std::min(args.k, group_k);
+  const int64_t k = std::min(args.k, block_k);
   const int64_t rows_at_a_time = args.transpose_a ? group_m : args.m;
   std::optional<Tensor> packed_a, packed_b;
   if (args.transpose_a) {
@@ -253,7 +231,7 @@ void gemm(const Gemm<T>& args) {
   if (args.packed_b == nullptr) {
     packed_b = Tensor::empty({k, padded_columns<T>(std::min(args.n, group_n))}, dtype_of<T>());
   }
-  for_each_group(args, [&](const Group<T>& group) {
+  for_each_group(args, [&](const Group& group) {
     const T* panels = packed_b ? packed_b->data<T>() : args.packed_b + place_in_factor(args, group);
     for (int64_t begin = 0; begin < args.m; begin += rows_at_a_time) {
       const Rows<T> rows{.begin = begin,
@@ -269,11 +247,11 @@ void gemm(const Gemm<T>& args) {
 template <typename T>
 void gemm_in_thread(const Gemm<T>& args) {
   if (is_trivial(args)) return;
-  alignas(64) T panels[block_k * thread_block_n], tiles[block_k * block_m];
+  alignas(64) T panels[block_k * block_n], tiles[block_k * block_m];
   for (int64_t k_begin = 0; k_begin < args.k; k_begin += block_k) {
     const int64_t k = std::min(block_k, args.k - k_begin);
-    for (int64_t n_begin = 0; n_begin < args.n; n_begin += thread_block_n) {
-      const int64_t n = std::min(thread_block_n, args.n - n_begin);
+    for (int64_t n_begin = 0; n_begin < args.n; n_begin += block_n) {
+      const int64_t n = std::min(block_n, args.n - n_begin);
       pack_b(args, k_begin, k, n_begin, n, panels);
       for (int64_t begin = 0; begin < args.m; begin += block_m) {
         const int64_t m = std::min(block_m, args.m - begin);

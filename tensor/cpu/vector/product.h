@@ -174,28 +174,20 @@ void multiply_rows(int64_t count, const T* a, int64_t row_step, int64_t k_step, 
   }
 }
 
-/// The columns [column, column + columns) of c, whose panel this is. Meanwhile the next panel comes into the
-/// second-level cache, a part with each tile.
-template <typename T, int vectors>
-void multiply_panel(const PanelProduct<T>& args, const T* panel, int64_t column, int64_t columns) {
-  constexpr int64_t line = 64 / sizeof(T);
-  const int64_t elements = args.k * vectors * lanes<T>, tiles = (args.m + tile_rows - 1) / tile_rows;
-  const T* next = panel + elements;
-  const int64_t part = column + columns < args.n ? (elements + tiles - 1) / tiles : 0;
-  const T* a = args.a;
-  for (int64_t i = 0; i < args.m; i += tile_rows, a += args.tile_step, next += part) {
-    for (int64_t l = 0; l < part; l += line) __builtin_prefetch(next + l, /*to write=*/0, /*second level=*/2);
-    const int64_t rows = args.m - i < tile_rows ? args.m - i : tile_rows;
-    const auto multiply = args.accumulate ? multiply_rows<T, vectors, true, tile_rows>
-                                          : multiply_rows<T, vectors, false, tile_rows>;
-    multiply(rows, a, args.row_step, args.k_step, panel, args.k, args.c + i * args.ldc + column, args.ldc,
-             columns);
-  }
-}
-
+/// Row by row of tiles: a tile's rows of a stay in the first-level cache while all panels pass by, which lie
+/// in the second-level cache.
 template <typename T>
 void multiply_panels(const PanelProduct<T>& args) {
-  for_each_panel<T>(args.n, [&](int64_t j, int64_t columns, auto vectors) {
-    multiply_panel<T, vectors.value>(args, args.panels + j * args.k, j, columns);
-  });
+  const auto multiply_width = [&](auto vectors) {
+    return args.accumulate ? multiply_rows<T, vectors.value, true, tile_rows>
+                           : multiply_rows<T, vectors.value, false, tile_rows>;
+  };
+  const T* a = args.a;
+  for (int64_t i = 0; i < args.m; i += tile_rows, a += args.tile_step) {
+    const int64_t rows = args.m - i < tile_rows ? args.m - i : tile_rows;
+    for_each_panel<T>(args.n, [&](int64_t j, int64_t columns, auto vectors) {
+      multiply_width(vectors)(rows, a, args.row_step, args.k_step, args.panels + j * args.k, args.k,
+                              args.c + i * args.ldc + j, args.ldc, columns);
+    });
+  }
 }
