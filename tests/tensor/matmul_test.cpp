@@ -11,13 +11,13 @@ struct Case {
   int64_t m, n, k;
 };
 
-/// Primes, ones and zeros; sizes around the tiles (8 x 48), the blocks (96 rows, 384 terms, 288 columns) and
-/// the groups (3,072 rows, 1,536 terms, 2,016 columns), with a vector too many for a block and for a group.
-constexpr Case cases[] = {{1, 1, 1},    {1, 1, 800},   {5, 1, 7},    {1, 9, 7},      {12, 32, 3},
-                          {13, 33, 17}, {31, 37, 41},  {97, 5, 385}, {100, 513, 20}, {3, 2, 3100},
-                          {2, 4200, 3}, {211, 7, 769}, {23, 64, 64}, {9, 48, 5},     {101, 624, 400},
-                          {2, 2304, 3}, {97, 104, 20}, {2, 2024, 3}, {3080, 5, 3},   {0, 3, 4},
-                          {3, 0, 4},    {3, 4, 0}};
+/// Primes, ones and zeros; sizes around the tiles (8 x 48), the blocks (64 rows, 384 terms, 96 or 192
+/// columns) and the groups (3,072 rows, 8,064 columns), with a vector too many for a block and for a group.
+constexpr Case cases[] = {{1, 1, 1},     {1, 1, 800},   {5, 1, 7},    {1, 9, 7},      {12, 32, 3},
+                          {13, 33, 17},  {31, 37, 41},  {97, 5, 385}, {100, 513, 20}, {3, 2, 3100},
+                          {2, 8200, 3},  {211, 7, 769}, {23, 64, 64}, {9, 48, 5},     {101, 624, 400},
+                          {65, 200, 20}, {97, 104, 20}, {2, 8072, 3}, {3080, 5, 3},   {0, 3, 4},
+                          {3, 0, 4},     {3, 4, 0}};
 
 /// op(x)[i, j] of a matrix.
 double element(const std::vector<double>& values, bool transpose, int64_t ld, int64_t i, int64_t j) {
