@@ -178,16 +178,14 @@ void multiply_rows(int64_t count, const T* a, int64_t row_step, int64_t k_step, 
 /// in the second-level cache.
 template <typename T>
 void multiply_panels(const PanelProduct<T>& args) {
-  const auto multiply_width = [&](auto vectors) {
-    return args.accumulate ? multiply_rows<T, vectors.value, true, tile_rows>
-                           : multiply_rows<T, vectors.value, false, tile_rows>;
-  };
   const T* a = args.a;
   for (int64_t i = 0; i < args.m; i += tile_rows, a += args.tile_step) {
     const int64_t rows = args.m - i < tile_rows ? args.m - i : tile_rows;
     for_each_panel<T>(args.n, [&](int64_t j, int64_t columns, auto vectors) {
-      multiply_width(vectors)(rows, a, args.row_step, args.k_step, args.panels + j * args.k, args.k,
-                              args.c + i * args.ldc + j, args.ldc, columns);
+      const auto multiply = args.accumulate ? multiply_rows<T, vectors.value, true, tile_rows>
+                                            : multiply_rows<T, vectors.value, false, tile_rows>;
+      multiply(rows, a, args.row_step, args.k_step, args.panels + j * args.k, args.k,
+               args.c + i * args.ldc + j, args.ldc, columns);
     });
   }
 }
