@@ -12,10 +12,10 @@ namespace normtune {
 /// bias    [out_features], or undefined
 /// return  [rows, out_features]
 ///
-/// Saves the input if input or weight requires a gradient (f(input) is recomputed for the weight's), and
-/// weight if the input does, rounded as by linear(). Throws std::invalid_argument if shapes, dtypes or
-/// devices do not agree.
-Variable activation_linear(const Variable& input, Activation kind, const Variable& weight,
-                           const Variable& bias);
+/// Saves the input if the weight requires a gradient, for which f(input) is recomputed; f'(input) if only the
+/// input requires one (Backend::derivative_dtype() says in what); and weight if the input does, rounded as by
+/// linear(). Writes f(input) over an input that the caller gives away (std::move) and nobody needs any more.
+/// Throws std::invalid_argument if shapes, dtypes or devices do not agree.
+Variable activation_linear(Variable input, Activation kind, const Variable& weight, const Variable& bias);
 
 }  // namespace normtune

@@ -2,7 +2,7 @@
 
 #include "cuda/elementwise.cuh"
 
-// Kernels that move values without looking at them take words of two bytes for bfloat16, of four otherwise.
+// Kernels that move values without looking at them take words of an element's size, of four bytes at most.
 
 namespace normtune::cuda {
 inline namespace NORMTUNE_TARGET {
@@ -11,6 +11,7 @@ inline namespace NORMTUNE_TARGET {
 template <typename Body>
 void with_words(DType dtype, const Body& body) {
   if (dtype == DType::bfloat16) return body(uint16_t{}, int64_t{1});
+  if (dtype == DType::uint8) return body(uint8_t{}, int64_t{1});
   body(uint32_t{}, static_cast<int64_t>(size_of(dtype) / sizeof(uint32_t)));
 }
 
@@ -24,6 +25,8 @@ template <typename Launcher>
 void fill(const Launcher& launch, const Tensor& output, double value) {
   require_float32(output.dtype());
   switch (output.dtype()) {
+    case DType::uint8:
+      return fill_elements(launch, output, static_cast<uint8_t>(value));
     case DType::int32:
       return fill_elements(launch, output, static_cast<int32_t>(value));
     case DType::int64:

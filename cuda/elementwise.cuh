@@ -80,6 +80,11 @@ struct ValueOf {
 };
 
 template <typename Function>
+struct DerivativeOf {
+  __device__ float operator()(float input) const { return Function::derivative(input); }
+};
+
+template <typename Function>
 struct GradientOf {
   __device__ float operator()(float input, float grad_output) const {
     return grad_output * Function::derivative(input);
@@ -189,6 +194,44 @@ void activation_forward(const Launcher& launch, Activation activation, const Ten
   with_activation_type(output.dtype(), [&]<typename T>(T) {
     with_activation(activation, [&]<typename Function>(Function) {
       map(launch, ValueOf<Function>{}, output.numel(), output.data<T>(), input.data<T>());
+    });
+  });
+}
+
+/// Calls body with the derivatives' elements: bytes, or floats.
+template <typename Body>
+void with_derivatives(const Tensor& derivative, const Body& body) {
+  if (derivative.dtype() == DType::uint8) {
+    return body(reinterpret_cast<DerivativeByte*>(derivative.data<uint8_t>()));
+  }
+  body(floats(derivative));
+}
+
+/// A thread has four elements.
+template <typename Function, typename T, typename Derivative>
+__global__ void activation_with_derivative_kernel(int64_t count, FourAccess access, const T* input, T* output,
+                                                  Derivative* derivative) {
+  const int64_t at = 4 * global_thread();
+  if (at >= count) return;
+  const int64_t left = count - at;
+  const Four values = access.load(input + at, left);
+  access.store(output + at, map_four(ValueOf<Function>{}, values), left);
+  access.store(derivative + at, map_four(DerivativeOf<Function>{}, values), left);
+}
+
+template <typename Launcher>
+void activation_with_derivative(const Launcher& launch, Activation activation, const Tensor& input,
+                                const Tensor& output, const Tensor& derivative) {
+  with_activation_type(output.dtype(), [&]<typename T>(T) {
+    with_activation(activation, [&]<typename Function>(Function) {
+      with_derivatives(derivative, [&]<typename Derivative>(Derivative* derivatives) {
+        const T* from = input.data<T>();
+        T* to = output.data<T>();
+        const int64_t count = output.numel();
+        launch(activation_with_derivative_kernel<Function, T, Derivative>,
+               one_thread_for_each(divide_up(count, 4)), count, four_access(0, from, to, derivatives), from,
+               to, derivatives);
+      });
     });
   });
 }

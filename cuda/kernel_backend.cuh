@@ -61,6 +61,13 @@ class KernelBackend : public Backend {
   void activation_backward(const ActivationBackward& args) override {
     cuda::activation_backward(launch_, args);
   }
+  void activation_with_derivative(Activation activation, const Tensor& input, const Tensor& output,
+                                  const Tensor& derivative) override {
+    cuda::activation_with_derivative(launch_, activation, input, output, derivative);
+  }
+  void derivative_backward(const DerivativeBackward& args) override {
+    cuda::derivative_backward(launch_, args);
+  }
   void dropout(const Tensor& input, const DropoutMask& mask, const Tensor& output) override {
     if (mask.active()) return cuda::dropout(launch_, input, mask, output);
     if (input.raw_data() != output.raw_data()) copy(output.raw_data(), input.raw_data(), input.nbytes());
@@ -69,6 +76,9 @@ class KernelBackend : public Backend {
   void set_product_precision(ProductPrecision precision) override { product_precision_ = precision; }
   DType activation_dtype(DType dtype) const override {
     return product_precision_ == ProductPrecision::bf16 && dtype == DType::float32 ? DType::bfloat16 : dtype;
+  }
+  DType derivative_dtype(DType dtype) const override {
+    return normtune::derivative_dtype(dtype, product_precision_);
   }
   /// Products read every matrix as it lies; weights are rounded once by who owns them
   /// (autograd/weight_factors.h).

@@ -1,10 +1,11 @@
 #pragma once
 
 #include "cuda/block.cuh"
+#include "cuda/formulas.cuh"
 #include "tensor/bfloat16.h"
 
 // Kernels take rows four elements at a time: one access of memory for each thread, and one Philox counter.
-// `T` is float or bfloat16, which is widened and rounded on the way.
+// `T` is float or what is widened and rounded on the way: bfloat16, derivatives in a byte.
 
 namespace normtune::cuda {
 inline namespace NORMTUNE_TARGET {
@@ -40,6 +41,15 @@ __device__ inline bfloat16 rounded<bfloat16>(float value) {
 }
 #endif
 
+/// The derivative of an activation function, as a byte.
+struct DerivativeByte {
+  uint8_t byte;
+
+  DerivativeByte() = default;
+  __device__ explicit DerivativeByte(float derivative) : byte(derivative_byte(derivative)) {}
+  __device__ explicit operator float() const { return derivative_of_byte<float>(byte); }
+};
+
 /// Four neighbouring elements, as kernels compute with them.
 struct Four {
   float values[4];
@@ -57,6 +67,10 @@ struct alignas(8) TwoWords {
   uint32_t words[2];
 };
 
+struct alignas(4) FourBytes {
+  DerivativeByte bytes[4];
+};
+
 /// The elements from[0], ..., from[3], at a multiple of four elements.
 __device__ inline Four load_four(const float* from) {
   const FourWords four = *reinterpret_cast<const FourWords*>(from);
@@ -67,12 +81,23 @@ __device__ inline Four load_four(const bfloat16* from) {
   return {{lower_bfloat16(four.words[0]), upper_bfloat16(four.words[0]), lower_bfloat16(four.words[1]),
            upper_bfloat16(four.words[1])}};
 }
+__device__ inline Four load_four(const DerivativeByte* from) {
+  const FourBytes four = *reinterpret_cast<const FourBytes*>(from);
+  Four derivatives;
+  for (int i = 0; i < 4; ++i) derivatives[i] = static_cast<float>(four.bytes[i]);
+  return derivatives;
+}
 
 __device__ inline void store_four(float* to, const Four& four) {
   *reinterpret_cast<FourWords*>(to) = {{four[0], four[1], four[2], four[3]}};
 }
 __device__ inline void store_four(bfloat16* to, const Four& four) {
   *reinterpret_cast<TwoWords*>(to) = {{pack_bfloat16(four[0], four[1]), pack_bfloat16(four[2], four[3])}};
+}
+__device__ inline void store_four(DerivativeByte* to, const Four& derivatives) {
+  FourBytes four;
+  for (int i = 0; i < 4; ++i) four.bytes[i] = DerivativeByte(derivatives[i]);
+  *reinterpret_cast<FourBytes*>(to) = four;
 }
 
 /// How a kernel reads and writes rows: four elements at once where they begin at multiples of four, or one by

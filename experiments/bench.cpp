@@ -287,6 +287,22 @@ class KernelBench {
       backend_.activation_backward(
           {.activation = Activation::gelu, .input = input, .grad_output = output, .grad_input = output});
     });
+    in_place_with_derivative("gelu with derivative", shape, input.dtype());
+    in_place_with_derivative("gelu with derivative in bytes", shape, DType::uint8);
+  }
+
+  /// Forward that keeps the derivative, and backward by it.
+  void in_place_with_derivative(const std::string& name, const Shape& shape, DType kept) {
+    // Where GELU is the identity: values stay as they are, however often it is applied.
+    const Tensor states = Tensor::full(shape, 30, DType::float32, device_);
+    const Tensor derivative = Tensor::empty(shape, kept, device_);
+    const auto bytes = static_cast<double>(2 * states.nbytes() + derivative.nbytes());
+    add_memory_bound(name + " forward", shape, bytes, [&] {
+      backend_.activation_with_derivative(Activation::gelu, states, states, derivative);
+    });
+    add_memory_bound(name + " backward", shape, bytes, [&] {
+      backend_.derivative_backward({.derivative = derivative, .grad_output = states, .grad_input = states});
+    });
   }
 
   void layer_norm(int64_t hidden_size, const DropoutMask& mask) {

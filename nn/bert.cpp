@@ -92,9 +92,8 @@ Variable BertLayer::after_attention(const BertConfig& config, int64_t layer, con
   const Variable attention_states = attention_output.forward(
       attention_output.dense.forward(context_layer, context, rows), residual, config.hidden_dropout_prob,
       dropout_site(layer, DropoutPlace::attention_output), context, rows);
-  const Variable intermediate_states = intermediate.forward(attention_states, context, rows);
-  const Variable ffn_output =
-      output.dense.forward_activated(intermediate_states, config.hidden_act, context, rows);
+  const Variable ffn_output = output.dense.forward_activated(
+      intermediate.forward(attention_states, context, rows), config.hidden_act, context, rows);
   return output.forward(ffn_output, attention_states, config.hidden_dropout_prob,
                         dropout_site(layer, DropoutPlace::ffn_output), context, rows);
 }

@@ -27,11 +27,10 @@ Variable Linear::forward(const Variable& input, const ForwardContext& context, c
   return lora ? lora->add_to(std::move(output), input, context, rows) : output;
 }
 
-Variable Linear::forward_activated(const Variable& input, Activation activation,
-                                   const ForwardContext& context, const RowIndex& rows) const {
-  Variable output = activation_linear(input, activation, weight, bias);
-  return lora ? lora->add_to(std::move(output), normtune::activation(input, activation), context, rows)
-              : output;
+Variable Linear::forward_activated(Variable input, Activation activation, const ForwardContext& context,
+                                   const RowIndex& rows) const {
+  if (lora) return forward(normtune::activation(input, activation), context, rows);
+  return activation_linear(std::move(input), activation, weight, bias);
 }
 
 LayerNorm LayerNorm::make(ParameterList& parameters, const std::string& path, int64_t hidden_size, double eps,

@@ -37,8 +37,9 @@ struct Linear {
   int64_t out_features() const { return weight.size(0); }
 
   Variable forward(const Variable& input, const ForwardContext& context, const RowIndex& rows) const;
-  /// The layer applied to activation(input): only `input` is kept for backward, not the activation.
-  Variable forward_activated(const Variable& input, Activation activation, const ForwardContext& context,
+  /// The layer applied to activation(input), of which only what backward needs is kept
+  /// (autograd/activation_linear.h); an input that the caller gives away may be written over.
+  Variable forward_activated(Variable input, Activation activation, const ForwardContext& context,
                              const RowIndex& rows) const;
 };
 

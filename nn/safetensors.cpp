@@ -203,6 +203,8 @@ ElementType stored_type(DType dtype) {
       return ElementType::F64;
     case DType::bfloat16:
       return ElementType::BF16;
+    case DType::uint8:
+      return ElementType::U8;
     case DType::int32:
       return ElementType::I32;
     case DType::int64:
@@ -213,7 +215,8 @@ ElementType stored_type(DType dtype) {
 
 /// Place of a type in the file: the widest alignment first.
 int alignment_rank(DType dtype) {
-  constexpr std::array order{DType::int64, DType::float64, DType::float32, DType::int32, DType::bfloat16};
+  constexpr std::array order{DType::int64, DType::float64,  DType::float32,
+                             DType::int32, DType::bfloat16, DType::uint8};
   return static_cast<int>(std::find(order.begin(), order.end(), dtype) - order.begin());
 }
 

@@ -41,6 +41,12 @@ enum class ProductPrecision {
   bf16,     ///< bfloat16: 8 bits of significand
 };
 
+/// Backend::derivative_dtype() on every device.
+constexpr DType derivative_dtype(DType activations, ProductPrecision products) {
+  const bool is_rounded = activations == DType::float32 && products == ProductPrecision::bf16;
+  return is_rounded || activations == DType::bfloat16 ? DType::uint8 : activations;
+}
+
 /// What a device can do at best.
 struct MachineRoof {
   double gflops = 0;  ///< multiply-adds on registers, 2 operations each
@@ -149,6 +155,18 @@ class Backend {
     const Tensor* output = nullptr;       // activation(input); may be input
   };
   virtual void activation_backward(const ActivationBackward& args) = 0;
+  /// output = activation(input) and derivative = activation'(input): for a backward that does not ask for the
+  /// activation again. output may be input; derivative is of derivative_dtype() of their dtype. [bf16]
+  virtual void activation_with_derivative(Activation activation, const Tensor& input, const Tensor& output,
+                                          const Tensor& derivative) = 0;
+  /// grad_input = grad_output * derivative, and the sums of its columns if they are wanted. [bf16]
+  struct DerivativeBackward {
+    const Tensor& derivative;
+    const Tensor& grad_output;
+    const Tensor& grad_input;             // may be grad_output
+    const Tensor* column_sums = nullptr;  // [columns] of grad_input
+  };
+  virtual void derivative_backward(const DerivativeBackward& args) = 0;
   /// Applies a mask to a matrix [num_rows, columns]; its own backward. output may be input. [bf16]
   virtual void dropout(const Tensor& input, const DropoutMask& mask, const Tensor& output) = 0;
 
@@ -186,6 +204,10 @@ class Backend {
   /// What activations of a model of this dtype are best kept in, with the precision set: bfloat16, or the
   /// dtype itself.
   virtual DType activation_dtype(DType dtype) const = 0;
+  /// What the derivatives of an activation function are kept in beside activations of this dtype, with the
+  /// precision set: bytes (tensor/formulas/activations.h) beside bfloat16 and products of it, or the dtype
+  /// itself.
+  virtual DType derivative_dtype(DType dtype) const = 0;
 
   /// One product for each leading index.
   struct BatchedMatMul {

@@ -9,10 +9,11 @@
 
 namespace normtune {
 
-enum class DType { float32, float64, bfloat16, int32, int64 };
+enum class DType { float32, float64, bfloat16, uint8, int32, int64 };
 
 /// Size of one element in bytes.
 constexpr size_t size_of(DType dtype) {
+  if (dtype == DType::uint8) return 1;
   if (dtype == DType::bfloat16) return 2;
   return dtype == DType::float32 || dtype == DType::int32 ? 4 : 8;
 }
@@ -34,6 +35,8 @@ constexpr std::string_view to_string(DType dtype) {
       return "float64";
     case DType::bfloat16:
       return "bfloat16";
+    case DType::uint8:
+      return "uint8";
     case DType::int32:
       return "int32";
     case DType::int64:
@@ -55,6 +58,10 @@ constexpr DType dtype_of<double>() {
 template <>
 constexpr DType dtype_of<bfloat16>() {
   return DType::bfloat16;
+}
+template <>
+constexpr DType dtype_of<uint8_t>() {
+  return DType::uint8;
 }
 template <>
 constexpr DType dtype_of<int32_t>() {

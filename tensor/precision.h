@@ -8,7 +8,8 @@ namespace normtune {
 ///   fp32, fp64  both in that type
 ///   bf16        weights, moments and statistics in float32; matrix products round their factors to bfloat16
 ///               (8 bits of significand) and sum in float32. On CUDA devices activations and their gradients
-///               are bfloat16, attention's products with them; on the CPU both are float32
+///               are bfloat16, attention's products with them; on the CPU both are float32. Derivatives of
+///               activation functions that are kept for backward are bytes (Backend::derivative_dtype)
 ///   tf32        attention in float32, too; other factors have 11 bits of significand; on CUDA devices
 enum class Precision { fp32, tf32, bf16, fp64 };
 

@@ -143,6 +143,8 @@ double Tensor::item() const {
       return to_vector<double>()[0];
     case DType::bfloat16:
       return static_cast<double>(static_cast<float>(to_vector<bfloat16>()[0]));
+    case DType::uint8:
+      return to_vector<uint8_t>()[0];
     case DType::int32:
       return to_vector<int32_t>()[0];
     case DType::int64:

@@ -25,6 +25,15 @@ void activation_backward_in_float32(const Backend::ActivationBackward& args) {
   if (output.defined()) round_into(output, *args.output);
 }
 
+void derivative_backward_in_float32(const Backend::DerivativeBackward& args) {
+  const Tensor grad = widened(args.grad_output);
+  grad.backend().derivative_backward({.derivative = args.derivative,
+                                      .grad_output = grad,
+                                      .grad_input = grad,
+                                      .column_sums = args.column_sums});
+  round_into(grad, args.grad_input);
+}
+
 void attention_forward_in_float32(const Backend::AttentionForward& args) {
   const Device device = args.context.device();
   const Tensor query = widened(args.query, device), key = widened(args.key, device);

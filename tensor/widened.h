@@ -20,6 +20,7 @@ void round_into(const Tensor& values, const MatrixRef& target);
 
 /// Kernels of args' device, by way of float32.
 void activation_backward_in_float32(const Backend::ActivationBackward& args);
+void derivative_backward_in_float32(const Backend::DerivativeBackward& args);
 void attention_forward_in_float32(const Backend::AttentionForward& args);
 void attention_backward_in_float32(const Backend::AttentionBackward& args);
 

@@ -35,6 +35,9 @@ class CpuBackend final : public Backend {
   void add_bias(const MatrixRef& input, const MatrixRef& bias, const MatrixRef& output) override;
   void activation_forward(Activation activation, const Tensor& input, const Tensor& output) override;
   void activation_backward(const ActivationBackward& args) override;
+  void activation_with_derivative(Activation activation, const Tensor& input, const Tensor& output,
+                                  const Tensor& derivative) override;
+  void derivative_backward(const DerivativeBackward& args) override;
   void dropout(const Tensor& input, const DropoutMask& mask, const Tensor& output) override;
 
   void matmul(const MatMul& args) override;
@@ -44,6 +47,9 @@ class CpuBackend final : public Backend {
   void set_product_precision(ProductPrecision precision) override;
   /// Kernels here compute in float32 and would only convert.
   DType activation_dtype(DType dtype) const override { return dtype; }
+  DType derivative_dtype(DType dtype) const override {
+    return normtune::derivative_dtype(dtype, product_precision_);
+  }
   void batched_matmul(const BatchedMatMul& args) override;
   void column_sums(const ColumnSums& args) override;
   void sum(const Tensor& input, const Tensor& output) override;

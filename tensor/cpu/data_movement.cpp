@@ -88,6 +88,8 @@ void CpuBackend::fill(const Tensor& output, double value) {
       return fill_elements<double>(output, value);
     case DType::bfloat16:
       return fill_elements<bfloat16>(output, value);
+    case DType::uint8:
+      return fill_elements<uint8_t>(output, value);
     case DType::int32:
       return fill_elements<int32_t>(output, value);
     case DType::int64:

@@ -126,6 +126,49 @@ void CpuBackend::activation_backward(const ActivationBackward& args) {
   if (args.column_sums != nullptr) column_sums({.input = args.grad_input, .outputs = {*args.column_sums}});
 }
 
+void CpuBackend::activation_with_derivative(Activation activation, const Tensor& input, const Tensor& output,
+                                            const Tensor& derivative) {
+  if (output.dtype() == DType::bfloat16) {
+    const Tensor values = widened(input);
+    activation_with_derivative(activation, values, values, derivative);
+    return round_into(values, output);
+  }
+  const auto which = static_cast<int>(activation);
+  dispatch_floating(output.dtype(), [&]<typename T>() {
+    const T* from = input.data<T>();
+    T* to = output.data<T>();
+    const auto& loops = vector::loops<T>();
+    const auto for_pieces = [&](auto function, auto* slopes) {
+      parallel_pieces(output.numel(), elements_per_piece, [&](int64_t begin, int64_t end) {
+        function(from + begin, to + begin, slopes + begin, end - begin);
+      });
+    };
+    if (derivative.dtype() == DType::uint8) {
+      return for_pieces(loops.activation_with_derivative_byte[which], derivative.data<uint8_t>());
+    }
+    for_pieces(loops.activation_with_derivative[which], derivative.data<T>());
+  });
+}
+
+void CpuBackend::derivative_backward(const DerivativeBackward& args) {
+  if (args.grad_input.dtype() == DType::bfloat16) return derivative_backward_in_float32(args);
+  dispatch_floating(args.grad_input.dtype(), [&]<typename T>() {
+    const T* dy = args.grad_output.data<T>();
+    T* dx = args.grad_input.data<T>();
+    const auto& loops = vector::loops<T>();
+    const auto for_pieces = [&](auto function, const auto* slopes) {
+      parallel_pieces(args.grad_input.numel(), elements_per_piece, [&](int64_t begin, int64_t end) {
+        function(dy + begin, slopes + begin, dx + begin, end - begin);
+      });
+    };
+    if (args.derivative.dtype() == DType::uint8) {
+      return for_pieces(loops.multiply_by_byte, args.derivative.data<uint8_t>());
+    }
+    for_pieces(loops.multiply, args.derivative.data<T>());
+  });
+  if (args.column_sums != nullptr) column_sums({.input = args.grad_input, .outputs = {*args.column_sums}});
+}
+
 void CpuBackend::dropout(const Tensor& input, const DropoutMask& mask, const Tensor& output) {
   if (!mask.active()) {
     if (input.raw_data() != output.raw_data()) copy(output.raw_data(), input.raw_data(), input.nbytes());

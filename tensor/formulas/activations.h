@@ -1,6 +1,6 @@
 // A part of other files, included inside their namespace after formulas/math.h (which says how).
 //
-// The activation functions, each with its derivative.
+// The activation functions, each with its derivative, and how a derivative is kept in a byte.
 
 struct Relu {
   template <typename T>
@@ -85,3 +85,19 @@ struct Silu {
     return at_x.value * (T(1) + x * at_x.complement);
   }
 };
+
+/// The derivatives above lie in [-0.13, 1.13], so that a byte can hold one in steps of 1 / 200, from -27 /
+/// 200 on: 0 and 1, the slopes far from 0, exactly, others to 0.0025. That is about what bfloat16 loses of
+/// the gradient that it is multiplied by, and as much as its rounding of x changes the derivative at x
+/// (Novikov et al. 2022, arXiv:2202.00441, train with 3 or 4 bits).
+template <typename T>
+NORMTUNE_INLINE uint8_t derivative_byte(T derivative) {
+  const T steps = derivative * T(200) + T(27.5);    // truncated below, which rounds
+  const T not_below = steps > T(0) ? steps : T(0);  // nor NaN
+  return static_cast<uint8_t>(static_cast<int32_t>(not_below < T(255) ? not_below : T(255)));
+}
+
+template <typename T>
+NORMTUNE_INLINE T derivative_of_byte(uint8_t byte) {
+  return static_cast<T>(static_cast<int32_t>(byte) - 27) * T(0.005);
+}

@@ -178,7 +178,7 @@ BOOST_AUTO_TEST_CASE(grouped_weights_keep_the_input_if_one_is_trainable) {
              input.tensor().nbytes());
 }
 
-BOOST_AUTO_TEST_CASE(activation_linear_keeps_the_input_alone) {
+BOOST_AUTO_TEST_CASE(activation_linear_keeps_the_input_or_the_slopes_there) {
   const auto saved = [](const Variable& input, const Variable& weight, const Variable& bias) {
     return saved_bytes(activation_linear(input, Activation::gelu, weight, bias), std::vector{weight});
   };
@@ -191,6 +191,56 @@ BOOST_AUTO_TEST_CASE(activation_linear_keeps_the_input_alone) {
   BOOST_TEST(saved(frozen_input, frozen, bias) == 0u);
   BOOST_TEST(saved_bytes(activation_linear(frozen_input, Activation::gelu, weight, bias), {}) ==
              input.tensor().nbytes());
+}
+
+BOOST_AUTO_TEST_CASE(beside_products_in_bfloat16_a_slope_is_a_byte) {
+  const auto float_variable = [](const Shape& shape, uint64_t seed) {
+    return Variable(random_tensor(shape, seed).to(DType::float32), /*requires_grad=*/true);
+  };
+  Variable input = float_variable({4, 8}, 1), weight = float_variable({2, 8}, 2);
+  weight.set_requires_grad(false);
+  const auto layer = [&] { return activation_linear(input, Activation::gelu, weight, Variable()); };
+  sum(layer()).backward();
+  const std::vector<double> exact = values_of(input.grad());
+
+  Backend& backend = input.backend();
+  backend.set_product_precision(ProductPrecision::bf16);
+  const Variable output = layer();
+  backend.set_product_precision(ProductPrecision::float32);
+  BOOST_TEST(saved_bytes(output, std::vector{weight}) == 4u * 8u);
+  input.zero_grad();
+  sum(output).backward();
+  const double largest = 2.0 * 2;  // of dY W: two terms below 2
+  BOOST_CHECK_LE(largest_error(values_of(input.grad()), exact), 0.002501 * largest + 1e-6);
+  BOOST_CHECK(values_of(input.grad()) != exact);
+
+  weight.set_requires_grad(true);
+  BOOST_TEST(saved_bytes(layer(), std::vector{weight}) == input.tensor().nbytes());
+}
+
+BOOST_AUTO_TEST_CASE(activation_linear_writes_over_an_input_that_nobody_needs) {
+  Allocator& allocator = backend_of(Device{}).allocator();
+  const Tensor values = random_tensor({64, 256});
+  for (const bool is_trained : {false, true}) {
+    const Variable weight(random_tensor({1, 256}), is_trained);
+    /// The most bytes at a time, beyond those before.
+    const auto most_bytes = [&](Variable input, bool is_given_away) {
+      const Variable other_handle = is_given_away ? Variable() : input;
+      allocator.reset_peak();
+      const size_t before = allocator.stats().in_use;
+      activation_linear(std::move(input), Activation::gelu, weight, Variable());
+      if (!is_given_away) BOOST_CHECK(values_of(other_handle.tensor()) == values_of(values));
+      return allocator.stats().peak_in_use - before;
+    };
+    const size_t kept = most_bytes(Variable(values.clone()), false);
+    const size_t given_away = most_bytes(Variable(values.clone()), true);
+    BOOST_TEST(kept >= values.nbytes());
+    if (is_trained) {
+      BOOST_TEST(given_away == kept);
+    } else {
+      BOOST_TEST(given_away <= kept - values.nbytes());
+    }
+  }
 }
 
 BOOST_AUTO_TEST_CASE(each_weight_of_a_group_has_a_gradient_of_its_own) {

@@ -38,6 +38,7 @@ class CaseRandom {
   /// float32 in offset + [-scale, scale).
   Tensor floats(const Shape& shape, double scale = 2, double offset = 0);
   Tensor int32s(int64_t count, int64_t lowest, int64_t highest);
+  Tensor bytes(const Shape& shape);
   /// Ascending, each in [0, end), none twice.
   Tensor ascending_int64s(int64_t end);
   /// Sums of `batch` lengths from [shortest, longest], beginning with 0.
@@ -53,8 +54,9 @@ using Kernel = std::function<std::vector<Tensor>(const std::vector<Tensor>& inpu
 /// Calls make_case(random, check) `count` times, twice as often where it takes_all_cases(), and with
 /// NORMTUNE_TEST_CASES=N about N times. Each case calls check(inputs on the host, kernel), which compares the
 /// kernel's results on the device with those on the CPU (normalised mean squared error at most 1e-11, exact
-/// zeros where the CPU's are all zero) and repeats some cases for equal bits: on the emulator with the fibers
-/// in other orders, on a real device up to a thousand times. Says in a message how many cases ran.
+/// zeros where the CPU's are all zero; bytes at most one apart, and seldom) and repeats some cases for equal
+/// bits: on the emulator with the fibers in other orders, on a real device up to a thousand times. Says in a
+/// message how many cases ran.
 using CheckCase = std::function<void(const std::vector<Tensor>& inputs, const Kernel& kernel)>;
 void for_generated_cases(const std::string& name, int count,
                          const std::function<void(CaseRandom&, const CheckCase&)>& make_case);

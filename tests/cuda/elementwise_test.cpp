@@ -141,6 +141,48 @@ BOOST_AUTO_TEST_CASE(activations_with_by_products) {
   });
 }
 
+/// In floats beside floats, in bytes beside both.
+BOOST_AUTO_TEST_CASE(activations_with_derivatives) {
+  for_generated_cases("activations with derivatives", 160, [](CaseRandom& random, const CheckCase& check) {
+    const auto activation = static_cast<Activation>(random.integer(0, 4));
+    const double scale = random.coin() ? 4 : 50;
+    const int64_t size = random.size(1500), begin = random.integer(0, std::min<int64_t>(size, 5));
+    const DType dtype = random.activation_dtype();
+    const DType kept = random.coin() ? DType::uint8 : derivative_dtype(dtype, ProductPrecision::float32);
+    const bool in_place = random.coin();
+    check({random.floats({size}, scale).to(dtype)}, [=](Inputs in) {
+      const Tensor whole = in[0].clone(), input = whole.slice(begin, size),
+                   output = in_place ? input : Tensor::empty_like(input),
+                   derivative = Tensor::empty({size}, kept, input.device()).slice(begin, size);
+      input.backend().activation_with_derivative(activation, input, output, derivative);
+      return std::vector<Tensor>{output, derivative};
+    });
+  });
+}
+
+BOOST_AUTO_TEST_CASE(derivative_backward) {
+  for_generated_cases("derivative_backward", 160, [](CaseRandom& random, const CheckCase& check) {
+    const int64_t rows = random.integer(0, 60),
+                  columns = random.coin() ? 4 * random.size(150) : random.size(600);
+    const DType dtype = random.activation_dtype();
+    const bool in_bytes = dtype == DType::bfloat16 || random.coin();
+    const bool in_place = random.coin(), with_sums = random.coin();
+    check({in_bytes ? random.bytes({rows, columns}) : random.floats({rows, columns}, 1),
+           random.floats({rows, columns}).to(dtype)},
+          [=](Inputs in) {
+            const Tensor grad_output = in[1].clone(),
+                         grad_input = in_place ? grad_output : Tensor::empty_like(grad_output),
+                         sums =
+                             with_sums ? Tensor::empty({columns}, DType::float32, in[0].device()) : Tensor();
+            in[0].backend().derivative_backward({.derivative = in[0],
+                                                 .grad_output = grad_output,
+                                                 .grad_input = grad_input,
+                                                 .column_sums = pointer_or_null(sums)});
+            return those_defined({grad_input, sums});
+          });
+  });
+}
+
 /// The masks are the CPU's: the same elements are zero, the others have the same bits.
 BOOST_AUTO_TEST_CASE(dropout) {
   for_generated_cases("dropout", 250, [](CaseRandom& random, const CheckCase& check) {

@@ -178,6 +178,15 @@ BOOST_AUTO_TEST_CASE(copies_that_no_gradient_needs_are_not_kept) {
   BOOST_TEST(saved_bytes(activation_linear(input, Activation::gelu, weight, Variable()), {}) == input_bytes);
 }
 
+/// Of an activation before a frozen weight the slopes are kept, a byte each.
+BOOST_AUTO_TEST_CASE(slopes_are_kept_in_bytes) {
+  if (!device_at_hand()) return;
+  const Variable input = trainable(activations({num_rows, in_features}, 3));
+  const Variable weight(floats({out_features, in_features}, 2));
+  const Variable output = activation_linear(input, Activation::gelu, weight, Variable());
+  BOOST_TEST(saved_bytes(output, std::vector{weight}) == static_cast<size_t>(num_rows * in_features));
+}
+
 /// What is frozen is multiplied by the copy that was left of it, without another one, in forward and
 /// backward.
 BOOST_AUTO_TEST_CASE(frozen_weights_are_not_rounded_again) {

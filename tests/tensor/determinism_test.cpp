@@ -50,6 +50,15 @@ BOOST_AUTO_TEST_CASE(element_wise_kernels) {
                                    .output = &output});
         return std::vector<Tensor>{output, grad_input};
       });
+      for (const DType kept : {dtype, DType::uint8}) {
+        check_bits_for_any_threads("activation_with_derivative", [&] {
+          const Tensor output = Tensor::empty_like(a), derivative = Tensor::empty(a.shape(), kept);
+          const Tensor grad_input = Tensor::empty_like(a);
+          cpu().activation_with_derivative(activation, a, output, derivative);
+          cpu().derivative_backward({.derivative = derivative, .grad_output = b, .grad_input = grad_input});
+          return std::vector<Tensor>{output, grad_input};
+        });
+      }
     }
     check_bits_for_any_threads("dropout", [&] {
       return results_like(a, [&](auto& y) { cpu().dropout(a, random_mask(rows, 0.1), y); });

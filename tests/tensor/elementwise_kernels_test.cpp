@@ -207,6 +207,84 @@ BOOST_AUTO_TEST_CASE(activation_backward_gives_the_activation_too) {
   });
 }
 
+BOOST_AUTO_TEST_CASE(activation_with_derivative_gives_both) {
+  for_each_setting([](DType dtype) {
+    for (const int64_t size : {0, 1, 7, 33, 50'021}) {
+      const Tensor x = random_tensor({size}, dtype, 4, 6);
+      for (const Activation activation : all_activations) {
+        BOOST_TEST_CONTEXT("activation " << static_cast<int>(activation) << ", " << size << " elements") {
+          const Tensor output = Tensor::empty_like(x), slope = Tensor::empty_like(x), over = x.clone(),
+                       slope_again = Tensor::empty_like(x);
+          cpu().activation_with_derivative(activation, x, output, slope);
+          BOOST_CHECK(largest_error(values_of(output), values_of(activated(activation, x))) <=
+                      elementwise.of(dtype));
+          BOOST_CHECK(largest_error(values_of(slope), values_of(differentiated(activation, x))) <=
+                      elementwise.of(dtype));
+          cpu().activation_with_derivative(activation, over, over, slope_again);
+          BOOST_TEST(equal_bits(over, output));
+          BOOST_TEST(equal_bits(slope_again, slope));
+        }
+      }
+    }
+  });
+}
+
+/// From one end of the derivatives' range to the other.
+BOOST_AUTO_TEST_CASE(a_derivative_in_a_byte_is_within_half_a_step) {
+  for_each_setting([](DType dtype) {
+    for (const double scale : {0.001, 2.0, 6.0, 30.0}) {
+      const Tensor x = random_tensor({4999}, dtype, 3, scale);
+      for (const Activation activation : all_activations) {
+        BOOST_TEST_CONTEXT("activation " << static_cast<int>(activation) << ", |x| < " << scale) {
+          const Tensor output = Tensor::empty_like(x), bytes = Tensor::empty(x.shape(), DType::uint8),
+                       grad = Tensor::full(x.shape(), 1, dtype);
+          cpu().activation_with_derivative(activation, x, output, bytes);
+          BOOST_CHECK(largest_error(values_of(output), values_of(activated(activation, x))) <=
+                      elementwise.of(dtype));
+          cpu().derivative_backward({.derivative = bytes, .grad_output = grad, .grad_input = grad});
+          const auto slope = map(values_of(x), [&](double v) { return derivative(activation, v); });
+          BOOST_CHECK(largest_error(values_of(grad), slope) <= 0.002501);
+        }
+      }
+    }
+  });
+}
+
+BOOST_AUTO_TEST_CASE(slopes_of_zero_and_one_are_exact_in_a_byte) {
+  for_each_setting([](DType dtype) {
+    const Tensor x = Tensor::from_values<double>({4}, {-1e30, -100, 100, 1e30}).to(dtype);
+    for (const Activation activation :
+         {Activation::relu, Activation::gelu, Activation::gelu_tanh, Activation::silu}) {
+      const Tensor output = Tensor::empty_like(x), bytes = Tensor::empty(x.shape(), DType::uint8),
+                   grad = Tensor::full(x.shape(), -3, dtype);
+      cpu().activation_with_derivative(activation, x, output, bytes);
+      cpu().derivative_backward({.derivative = bytes, .grad_output = grad, .grad_input = grad});
+      BOOST_TEST(values_of(grad) == (std::vector<double>{0, 0, -3, -3}));
+    }
+  });
+}
+
+BOOST_AUTO_TEST_CASE(derivative_backward_multiplies_and_sums_columns) {
+  for_each_setting([](DType dtype) {
+    const Tensor x = random_tensor({17, 59}, dtype, 4), output = Tensor::empty_like(x),
+                 grad = random_tensor({17, 59}, dtype, 5), grad_input = Tensor::empty_like(x);
+    const Tensor sums = Tensor::empty({59}, dtype), expected_sums = Tensor::empty_like(sums);
+    for (const DType kept : {dtype, DType::uint8}) {
+      const Tensor slope = Tensor::empty(x.shape(), kept);
+      cpu().activation_with_derivative(Activation::gelu, x, output, slope);
+      cpu().derivative_backward(
+          {.derivative = slope, .grad_output = grad, .grad_input = grad_input, .column_sums = &sums});
+      std::vector<double> expected = values_of(grad);
+      const std::vector<double> values = values_of(x);
+      for (size_t i = 0; i < expected.size(); ++i) expected[i] *= derivative(Activation::gelu, values[i]);
+      BOOST_CHECK(largest_error(values_of(grad_input), expected) <=
+                  (kept == DType::uint8 ? 2 * 0.002501 : elementwise.of(dtype)));  // gradients are below 2
+      cpu().column_sums({.input = grad_input, .outputs = {expected_sums}});
+      BOOST_TEST(equal_bits(sums, expected_sums));
+    }
+  });
+}
+
 BOOST_AUTO_TEST_CASE(activations_keep_their_limits_at_large_arguments) {
   for_each_setting([](DType dtype) {
     const std::vector<double> huge{100, 1e3, 1e4, 1e10, 1e30};

@@ -48,6 +48,8 @@ constexpr void set_activation(Loops<T>& table, int which) {
   table.activation_forward[which] = activation_forward<Function, T>;
   table.activation_backward[which] = activation_backward<Function, T>;
   table.activation_both[which] = activation_both<Function, T>;
+  table.activation_with_derivative[which] = activation_with_derivative<Function, T>;
+  table.activation_with_derivative_byte[which] = activation_with_derivative_byte<Function, T>;
 }
 
 template <typename T>
@@ -63,6 +65,7 @@ constexpr Loops<T> make_table() {
   set_activation<GeluTanh>(table, 2);
   set_activation<Tanh>(table, 3);
   set_activation<Silu>(table, 4);
+  table.multiply_by_byte = multiply_by_byte<T>;
   table.dropout = dropout<T>;
   table.dropout_both = dropout_both<T>;
   table.softmax = softmax<T>;

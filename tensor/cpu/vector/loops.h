@@ -69,6 +69,11 @@ struct Loops {
                                                int64_t n);
   void (*activation_both[num_activations])(const T* input, const T* grad_output, T* output, T* grad_input,
                                            int64_t n);
+  void (*activation_with_derivative[num_activations])(const T* input, T* output, T* derivative, int64_t n);
+  void (*activation_with_derivative_byte[num_activations])(const T* input, T* output, uint8_t* derivative,
+                                                           int64_t n);
+  /// grad_input = grad_output * the derivatives in these bytes
+  void (*multiply_by_byte)(const T* grad_output, const uint8_t* derivative, T* grad_input, int64_t n);
 
   void (*dropout)(const T* input, const DropoutRow& mask, T* output, int64_t n);  // channels [0, n) of a row
   /// Of two arrays with one mask, which is the larger part of the work.
