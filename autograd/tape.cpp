@@ -87,7 +87,7 @@ class Tape {
         run(*next.node, std::move(next.grad));
       }
     } catch (...) {
-      backend_.join_products();  // whoever catches may read or free what they write and read
+      join_products_after_a_failure();
       throw;
     }
     backend_.join_products();
@@ -114,6 +114,15 @@ class Tape {
     Tensor grad;
     Tensor column_sums;  // of grad, or undefined
   };
+
+  /// Whoever catches the failure may read or free what products write and read.
+  void join_products_after_a_failure() {
+    try {
+      backend_.join_products();
+    } catch (const std::exception&) {
+      // A device that fails goes on failing: the first error is the one to tell.
+    }
+  }
 
   void deliver_rows_to_leaf(AutogradMeta& leaf, RowGradient rows) {
     if (leaf.grad.defined()) {

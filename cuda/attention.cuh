@@ -178,7 +178,7 @@ __device__ inline void forward_scores(const AttentionArguments<float>& args, con
   }
 }
 
-__global__ void attention_forward_kernel(AttentionArguments<float> args, float* context) {
+static __global__ void attention_forward_kernel(AttentionArguments<float> args, float* context) {
   __shared__ float max[warp_size], total[warp_size];
   const int64_t head = blockIdx.y, d = args.d;
   const Tile own = find_tile(args.query_cu_seqlens, args, blockIdx.x);
@@ -234,7 +234,8 @@ __device__ inline ScoreGradient score_gradient(const AttentionArguments<float>& 
 
 /// row_dots and grad_query of some query rows. The dots need all keys before the first gradient: the keys
 /// pass twice.
-__global__ void attention_backward_query_kernel(AttentionArguments<float> args, Heads<float> grad_query) {
+static __global__ void attention_backward_query_kernel(AttentionArguments<float> args,
+                                                       Heads<float> grad_query) {
   __shared__ float dots[warp_size];
   const int64_t head = blockIdx.y, d = args.d;
   const Tile own = find_tile(args.query_cu_seqlens, args, blockIdx.x);
@@ -281,8 +282,8 @@ __global__ void attention_backward_query_kernel(AttentionArguments<float> args, 
 }
 
 /// grad_key and grad_value of some key rows, from all queries of their sequence.
-__global__ void attention_backward_key_kernel(AttentionArguments<float> args, Heads<float> grad_key,
-                                              Heads<float> grad_value) {
+static __global__ void attention_backward_key_kernel(AttentionArguments<float> args, Heads<float> grad_key,
+                                                     Heads<float> grad_value) {
   const int64_t head = blockIdx.y, d = args.d;
   const Tile own = find_tile(args.cu_seqlens, args, blockIdx.x);
   if (own.rows == 0) return;

@@ -122,9 +122,6 @@ class CudaBackend final : private Foundation, public KernelBackend<StreamLaunche
     check_not_capturing("a copy to the host");
     return late_copies_.copy(device_source, bytes);
   }
-  void copy(void* destination, const void* source, size_t bytes) override {
-    copy_bytes(destination, source, bytes, cudaMemcpyDeviceToDevice);
-  }
 
   void matmul(const MatMul& args) override {
     const int64_t k = args.transpose_a ? args.a.rows : args.a.cols;
@@ -175,25 +172,35 @@ class CudaBackend final : private Foundation, public KernelBackend<StreamLaunche
   bool can_capture() const override { return true; }
   bool takes_row_gradients() const override { return false; }
   std::unique_ptr<CapturedWork> capture(const std::function<void()>& work) override {
-    struct CaptureScope {
-      CudaBackend& backend;
-      explicit CaptureScope(CudaBackend& capturing) : backend(capturing) {
-        backend.join_products();  // a capture cannot wait for what is no part of it
-        backend.allocator_.begin_capture();
-        backend.is_capturing_ = true;
-      }
-      ~CaptureScope() {
-        backend.work_beside_.forget();
-        backend.is_capturing_ = false;
-        backend.allocator_.end_capture();
-      }
-    } const scope(*this);
+    const CaptureScope scope(*this);
     return std::make_unique<Graph>(stream_, work);
+  }
+  void rehearse(const std::function<void()>& work) override {
+    const CaptureScope scope(*this);
+    work();
+    join_products();
   }
 
   MachineRoof measure_roof(DType dtype) override;
 
  private:
+  /// While it lives, tensors are made in the memory of captured work, and the host takes no part.
+  struct CaptureScope {
+    CudaBackend& backend;
+    explicit CaptureScope(CudaBackend& capturing) : backend(capturing) {
+      backend.join_products();  // a capture cannot wait for what is no part of it
+      backend.allocator_.begin_capture();
+      backend.is_capturing_ = true;
+    }
+    ~CaptureScope() {
+      backend.work_beside_.forget();
+      backend.is_capturing_ = false;
+      backend.allocator_.end_capture();
+    }
+    CaptureScope(const CaptureScope&) = delete;
+    CaptureScope& operator=(const CaptureScope&) = delete;
+  };
+
   void check_not_capturing(std::string_view call) const {
     if (is_capturing_) throw std::logic_error(fmt::format("cuda: {} in captured work", call));
   }

@@ -8,8 +8,8 @@ namespace {
 class Capture {
  public:
   explicit Capture(cudaStream_t stream) : stream_(stream) {
-    // Relaxed: plans of cuBLASLt, and CUDA when it loads a kernel at its first launch, ask for memory
-    // meanwhile.
+    // Relaxed: work that was not rehearsed asks for memory meanwhile, for itself, for plans of cuBLASLt, and
+    // where CUDA loads a kernel at its first launch.
     check_cuda(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeRelaxed), "cudaStreamBeginCapture");
   }
   ~Capture() {
@@ -37,7 +37,9 @@ class Capture {
 Graph::Graph(const Stream& stream, const std::function<void()>& work) : stream_(stream) {
   Capture capture(stream_.use());
   work();
-  check_cuda(cudaGraphInstantiate(&executable_, capture.end(), 0), "cudaGraphInstantiate");
+  // Kernels keep the priorities of the streams that they were captured from.
+  check_cuda(cudaGraphInstantiate(&executable_, capture.end(), cudaGraphInstantiateFlagUseNodePriority),
+             "cudaGraphInstantiate");
 }
 
 Graph::~Graph() {

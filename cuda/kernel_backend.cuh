@@ -19,8 +19,9 @@
 namespace normtune::cuda {
 inline namespace NORMTUNE_TARGET {
 
-/// The page of kernels as far as it is written here: all but the matrix products, plain copies and the
-/// memory. `Launcher` (cuda/grid.h) starts the kernels: on a GPU, or in tests on the CPU.
+/// The page of kernels as far as it is written here: all but the matrix products, copies from and
+/// to the host, and the memory. `Launcher` (cuda/grid.h) starts the kernels: on a GPU, or in tests on the
+/// CPU.
 template <typename Launcher>
 class KernelBackend : public Backend {
  public:
@@ -29,6 +30,9 @@ class KernelBackend : public Backend {
   void fill(const Tensor& output, double value) override { cuda::fill(launch_, output, value); }
   void convert(const MatrixRef& input, const MatrixRef& output) override {
     cuda::convert(launch_, input, output);
+  }
+  void copy(void* destination, const void* source, size_t bytes) override {
+    cuda::copy(launch_, destination, source, bytes);
   }
   void copy_matrix(const MatrixRef& input, const MatrixRef& output) override {
     cuda::copy_matrix(launch_, input, output);

@@ -16,7 +16,7 @@ struct CrossEntropyArguments {
 };
 
 /// A block has a row.
-__global__ void cross_entropy_kernel(CrossEntropyArguments args) {
+static __global__ void cross_entropy_kernel(CrossEntropyArguments args) {
   const int64_t row = blockIdx.x, at = row * args.num_classes;
   const int32_t label = args.labels[row];
   const float* logits = args.logits + at;

@@ -180,7 +180,7 @@ bool MatrixProducts::choose_algorithm(const Product& product, Plan& plan) const 
                           (product.bias != nullptr && status == CUBLAS_STATUS_INVALID_VALUE);
   if (is_refused) return false;
   check_cublas(status, "cublasLtMatmulAlgoGetHeuristic");
-  if (count == 0) return false;
+  if (count == 0 || found.state != CUBLAS_STATUS_SUCCESS) return false;
   plan.algorithm = found.algo;
   return true;
 }

@@ -17,6 +17,18 @@ int count_devices(int wanted) {
   return count;
 }
 
+/// Kernels have arguments of up to 32 KB, which drivers for earlier versions do not pass.
+void check_driver(int index) {
+  constexpr int oldest = 12010;  // 12.1
+  int version = 0;
+  check_cuda(cudaDriverGetVersion(&version), "cudaDriverGetVersion");
+  if (version >= oldest) return;
+  fail(ErrorKind::usage,
+       "device cuda:{}: expected a driver for CUDA 12.1 or later (530 or later), found one for CUDA {}.{}; "
+       "update it, or use --device cpu",
+       index, version / 1000, version % 1000 / 10);
+}
+
 void check_device(int index) {
   const int count = count_devices(index);
   if (index >= count) {
@@ -32,6 +44,7 @@ void check_device(int index) {
          "device cuda:{}: expected compute capability 8.0 or later, found {}.{}; use --device cpu", index,
          major, minor);
   }
+  check_driver(index);
 }
 
 }  // namespace

@@ -21,7 +21,8 @@ cudaEvent_t make_event();
 /// A stream of a device: what is enqueued on it runs in order.
 class Stream {
  public:
-  /// Throws Error(usage) if the machine has no such device, or one below compute capability 8.0.
+  /// Throws Error(usage) if the machine has no such device, one below compute capability 8.0, or too old a
+  /// driver.
   Stream(int device_index, Priority priority);
   Stream(const Stream&) = delete;
   Stream& operator=(const Stream&) = delete;

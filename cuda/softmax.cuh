@@ -21,7 +21,7 @@ __device__ inline RowSums softmax_sums(const float* row, int64_t columns) {
   return {max, block_sum(total)};
 }
 
-__global__ void softmax_forward_kernel(const float* input, float* output, int64_t columns) {
+static __global__ void softmax_forward_kernel(const float* input, float* output, int64_t columns) {
   const int64_t at = blockIdx.x * columns;
   const RowSums sums = softmax_sums(input + at, columns);
   const float inverse = 1.f / sums.total;
@@ -31,8 +31,8 @@ __global__ void softmax_forward_kernel(const float* input, float* output, int64_
 }
 
 /// grad_input = probs * (grad_output - sum of probs * grad_output); grad_input may be grad_output.
-__global__ void softmax_backward_kernel(const float* probs, const float* grad_output, float* grad_input,
-                                        int64_t columns) {
+static __global__ void softmax_backward_kernel(const float* probs, const float* grad_output,
+                                               float* grad_input, int64_t columns) {
   const int64_t at = blockIdx.x * columns;
   float dot = 0;
   for (int64_t j = threadIdx.x; j < columns; j += blockDim.x) dot += probs[at + j] * grad_output[at + j];

@@ -34,8 +34,7 @@ void* StreamAllocator::allocate_from_pool(size_t bytes) {
   if (code == cudaErrorMemoryAllocation) {
     // Free memory may lie in pieces that are too small: give them back and ask once more.
     cudaGetLastError();
-    stream_.synchronize();
-    check_cuda(cudaMemPoolTrimTo(pool_, 0), "cudaMemPoolTrimTo");
+    trim_pool();
     code = try_allocate(&block, std::max<size_t>(bytes, 1));
   }
   if (code == cudaErrorMemoryAllocation) fail_out_of_memory(bytes);
@@ -45,8 +44,19 @@ void* StreamAllocator::allocate_from_pool(size_t bytes) {
   return block;
 }
 
+/// Gives back to the system what the pool keeps for later: all of it, but for what the host has not seen to
+/// be free while the stream, captured, cannot be waited for.
+void StreamAllocator::trim_pool() {
+  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+  check_cuda(cudaStreamIsCapturing(stream_.use(), &status), "cudaStreamIsCapturing");
+  if (status == cudaStreamCaptureStatusNone) stream_.synchronize();
+  check_cuda(cudaMemPoolTrimTo(pool_, 0), "cudaMemPoolTrimTo");
+  stats_.reserved = reserved();
+}
+
 /// For captured work. The stream cannot serve it: in a capture it would note the request instead.
 std::byte* StreamAllocator::allocate_chunk(size_t bytes) {
+  trim_pool();  // chunks stay, and need what it keeps more
   void* chunk = nullptr;
   const cudaError_t code = cudaMalloc(&chunk, bytes);
   if (code == cudaErrorMemoryAllocation) fail_out_of_memory(bytes);
@@ -65,10 +75,8 @@ void StreamAllocator::note_reserved() {
   stats_.peak_reserved = std::max(stats_.peak_reserved, now_reserved);
 }
 
-/// What the pool keeps for later is more useful to the chunks of captured work.
 void StreamAllocator::begin_capture() {
   const std::scoped_lock lock(mutex_);
-  check_cuda(cudaMemPoolTrimTo(pool_, 0), "cudaMemPoolTrimTo");
   captured_.begin_capture();
 }
 

@@ -15,7 +15,7 @@ namespace normtune::cuda {
 /// Memory of a device in the order of its main stream: a block given back is handed out again at once,
 /// because whatever still uses it is enqueued before whatever will use it next. CUDA's memory pool keeps what
 /// was given back, so that a training step that repeats the allocations of the last one asks the system for
-/// nothing. While the stream is captured, memory comes from CapturedMemory.
+/// nothing. For captured work, and its rehearsals, memory comes from CapturedMemory.
 class StreamAllocator final : public Allocator {
  public:
   explicit StreamAllocator(const Stream& stream);
@@ -32,6 +32,7 @@ class StreamAllocator final : public Allocator {
  private:
   void* allocate_from_pool(size_t bytes);
   std::byte* allocate_chunk(size_t bytes);
+  void trim_pool();
   void note_reserved();
   cudaError_t try_allocate(void** block, size_t bytes);
   [[noreturn]] void fail_out_of_memory(size_t bytes) const;

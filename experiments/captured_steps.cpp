@@ -37,34 +37,31 @@ const UpdateNumbers& CapturedSteps::run(const TrainingBatch& batch, const Forwar
   const Tensor keys = dropout_keys(context.dropout_seed, context.step, model_.num_layers());
   if (!dropout_keys_.defined()) dropout_keys_ = Tensor::empty(keys.shape(), keys.dtype(), model_.device());
   dropout_keys_.copy_from(keys);
-  const Step& step = step_for(batch, context, max_grad_norm);
-  step.work->replay();
+  Backend& backend = backend_of(model_.device());
+  const Key key{batch.packed.batch_size, batch.packed.total_tokens, batch.scales, max_grad_norm};
+  if (const auto found = steps_.find(key); found != steps_.end()) {
+    Step& step = found->second;
+    overwrite(step.batch, batch);
+    if (!step.work) {
+      step.numbers = {};
+      step.work = backend.capture([&] { enqueue(step, context, max_grad_norm); });
+    }
+    step.work->replay();
+    return step.numbers;
+  }
+  if (steps_.size() == most_steps) steps_.clear();
+  Step& step = steps_[key];
+  step.batch = copied_to(model_.device(), batch);
+  backend.rehearse([&] { enqueue(step, context, max_grad_norm); });
   return step.numbers;
 }
 
-/// The captured step for the shape of a batch, with this batch's arrays.
-CapturedSteps::Step& CapturedSteps::step_for(const TrainingBatch& batch, const ForwardContext& context,
-                                             double max_grad_norm) {
-  const Key key{batch.packed.batch_size, batch.packed.total_tokens, batch.scales, max_grad_norm};
-  if (const auto found = steps_.find(key); found != steps_.end()) {
-    overwrite(found->second.batch, batch);
-    return found->second;
-  }
-  if (steps_.size() == most_steps) steps_.clear();
-  return steps_.emplace(key, capture(batch, context, max_grad_norm)).first->second;
-}
-
-CapturedSteps::Step CapturedSteps::capture(const TrainingBatch& batch, const ForwardContext& context,
-                                           double max_grad_norm) {
-  Step step{.batch = copied_to(model_.device(), batch), .numbers = {}, .work = nullptr};
+void CapturedSteps::enqueue(Step& step, const ForwardContext& context, double max_grad_norm) {
   ForwardContext with_keys = context;
   with_keys.dropout_keys = dropout_keys_;
-  step.work = backend_of(model_.device()).capture([&] {
-    const Variable loss = objective_.loss(model_, step.batch, with_keys);
-    loss.backward();
-    step.numbers = clip_and_move(optimizer_, loss.tensor().reshape({1}), max_grad_norm);
-  });
-  return step;
+  const Variable loss = objective_.loss(model_, step.batch, with_keys);
+  loss.backward();
+  step.numbers = clip_and_move(optimizer_, loss.tensor().reshape({1}), max_grad_norm);
 }
 
 }  // namespace normtune

@@ -12,9 +12,10 @@
 namespace normtune {
 
 /// Updates of one batch, from forward to the optimiser, as one piece of captured work (Backend::capture), for
-/// devices where hundreds of launches would take the host longer than the device needs for a small batch. A
-/// step is captured for each number of examples and of tokens (padded to buckets) that comes, and replayed
-/// for the other batches of that shape, whose arrays are copied to where the first one's were.
+/// devices where hundreds of launches would take the host longer than the device needs for a small batch. The
+/// first batch with some numbers of examples and of tokens (padded to buckets) is a rehearsal. The second is
+/// captured, and that step replayed for it and all other batches of the shape, whose arrays are copied to
+/// where the first one's were.
 class CapturedSteps {
  public:
   /// Model, objective and optimiser must outlive this object.
@@ -34,11 +35,11 @@ class CapturedSteps {
   struct Step {
     TrainingBatch batch;  // on the device
     UpdateNumbers numbers;
-    std::unique_ptr<CapturedWork> work;
+    std::unique_ptr<CapturedWork> work;  // null before the second batch
   };
 
-  Step& step_for(const TrainingBatch& batch, const ForwardContext& context, double max_grad_norm);
-  Step capture(const TrainingBatch& batch, const ForwardContext& context, double max_grad_norm);
+  /// Forward, backward and clip_and_move().
+  void enqueue(Step& step, const ForwardContext& context, double max_grad_norm);
 
   Bert& model_;
   const TrainingObjective& objective_;

@@ -457,6 +457,11 @@ class Backend {
   /// that they have by then. A tensor that it makes and does not give back holds its values from a replay to
   /// the next one, of this or other captured work.
   virtual std::unique_ptr<CapturedWork> capture(const std::function<void()>& work) = 0;
+  /// Does `work` as a replay of it would: under the rules of capture(), its tensors where those of captured
+  /// work lie. Then a capture of the same work uses nothing for the first time, for which a device may have
+  /// to load kernels or to choose algorithms: not every one can do that in a capture. What `work` has left
+  /// must be given back before it is captured.
+  virtual void rehearse(const std::function<void()>& work) = 0;
 
   // ---- The device itself ----------------------------------------------------------------------------
   /// Measures what the device can do at best, with the threads in use; takes about a second.

@@ -12,7 +12,8 @@ namespace normtune {
 /// The memory of tensors that are made while work is captured (Backend::capture). Captured work uses the same
 /// addresses at each replay, so its memory may not go to others in between. All captured work shares one
 /// memory, as one piece runs after the other: each capture begins with all of it free, and what was not given
-/// back by its end holds values until the next replay. It grows by chunks, which stay.
+/// back by its end holds values until the next replay. It grows by chunks, which stay; a block may reach from
+/// one into another where the device has put them next to each other.
 class CapturedMemory {
  public:
   /// `new_chunk` asks the device for so many bytes.

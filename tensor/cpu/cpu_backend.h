@@ -79,6 +79,9 @@ class CpuBackend final : public Backend {
   std::unique_ptr<CapturedWork> capture(const std::function<void()>&) override {
     throw std::logic_error("cpu: work is not captured");
   }
+  void rehearse(const std::function<void()>&) override {
+    throw std::logic_error("cpu: work is not captured");
+  }
   MachineRoof measure_roof(DType dtype) override;
 
  private:

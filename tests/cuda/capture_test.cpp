@@ -2,6 +2,7 @@
 
 #include "nn/forward_context.h"
 #include "tests/cuda/device_testing.h"
+#include "tests/cuda/emulated_backend.h"
 
 using namespace normtune;
 using namespace normtune::test;
@@ -53,6 +54,35 @@ BOOST_AUTO_TEST_CASE(a_capture_does_nothing) {
   BOOST_TEST(sum.item() == 54);
 }
 
+/// A rehearsal does the work, where a capture will have it done.
+BOOST_AUTO_TEST_CASE(a_rehearsal_does_what_a_replay_does) {
+  if (!device_at_hand()) return;
+  const Tensor input = on_the_device({1, 2, 3, 4}).reshape({2, 2});
+  Tensor product, sum;
+  const auto work = [&] {
+    const Tensor doubled = Tensor::empty_like(input);
+    input.backend().scale(input, 2, doubled);
+    product = Tensor::empty_like(input);
+    input.backend().matmul_beside({.a = doubled, .b = input, .c = product}, {doubled, input});
+    sum = Tensor::empty({}, DType::float32, cuda_device);
+    input.backend().sum(doubled, sum);
+    input.backend().join_products();
+  };
+  if (is_emulated()) emulator::forget_uses();
+  input.backend().rehearse(work);
+  BOOST_TEST(product.to_vector<float>() == (std::vector<float>{14, 20, 30, 44}));
+  BOOST_TEST(sum.item() == 20);
+  const void* place = product.raw_data();
+  product = sum = Tensor();
+  const auto captured = input.backend().capture(work);
+  BOOST_TEST(product.raw_data() == place);
+  Tensor(input).copy_from(Tensor::from_values({2, 2}, std::vector<float>{1, 0, 0, 1}));
+  captured->replay();
+  BOOST_TEST(product.to_vector<float>() == (std::vector<float>{2, 0, 0, 2}));
+  BOOST_TEST(sum.item() == 4);
+  if (is_emulated()) BOOST_TEST(emulator::num_first_uses_in_captures() == 0);
+}
+
 /// Captured work shares its memory, and what is made outside has its own.
 BOOST_AUTO_TEST_CASE(pieces_of_work_take_turns) {
   if (!device_at_hand()) return;
@@ -100,6 +130,7 @@ BOOST_AUTO_TEST_CASE(captured_work_has_no_host) {
   BOOST_CHECK_THROW(backend.capture([&] { tensor.to_vector<float>(); }), std::logic_error);
   BOOST_CHECK_THROW(backend.capture([&] { on_the_device({1}); }), std::logic_error);
   BOOST_CHECK_THROW(backend.capture([&] { backend.synchronize(); }), std::logic_error);
+  BOOST_CHECK_THROW(backend.rehearse([&] { throw std::logic_error("stopped"); }), std::logic_error);
   BOOST_TEST(tensor.to_vector<float>() == (std::vector<float>{1, 2, 3}));
   Tensor doubled;
   const auto work = backend.capture([&] {

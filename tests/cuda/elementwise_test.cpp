@@ -48,6 +48,22 @@ BOOST_AUTO_TEST_CASE(add_and_multiply) {
   });
 }
 
+/// From and to places at any distance from multiples of 16 bytes, next to bytes that stay as they are.
+BOOST_AUTO_TEST_CASE(copies) {
+  for_generated_cases("copies", 80, [](CaseRandom& random, const CheckCase& check) {
+    const int64_t step = int64_t{1} << random.integer(0, 4);  // all places are multiples of it
+    const int64_t size = step * random.integer(0, 200), from = step * random.integer(0, 20),
+                  to = step * random.integer(0, 20);
+    check({random.bytes({from + size}), random.bytes({to + size + 20})}, [=](Inputs in) {
+      const Tensor source = in[0].slice(from, from + size), destination = in[1].clone();
+      destination.slice(to, to + size).copy_from(source);
+      std::vector<int32_t> bytes;  // integers are compared bit for bit
+      for (const uint8_t byte : destination.to_vector<uint8_t>()) bytes.push_back(byte);
+      return std::vector<Tensor>{Tensor::from_values({destination.numel()}, bytes, destination.device())};
+    });
+  });
+}
+
 BOOST_AUTO_TEST_CASE(scale_and_add_scaled) {
   for_generated_cases("scale", 120, [](CaseRandom& random, const CheckCase& check) {
     const int64_t rows = random.size(30), width = random.size(60);

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "tests/cuda/emulator.h"
+#include "tests/cuda/first_uses.h"
 //
 #include "cuda/kernel_backend.cuh"
 #include "cuda/work_beside.h"
@@ -29,6 +30,8 @@ constexpr int guard_value = 0x5A;
 
 /// What the device has been asked for during a capture, in its order; nothing outside one.
 std::optional<std::vector<std::function<void()>>> noted;
+
+FirstUses first_uses;
 
 /// Does what the device is asked for, or notes it.
 void enqueue(std::function<void()> work) {
@@ -172,6 +175,7 @@ struct OpenLauncher {
 
   template <typename Kernel, typename... Args>
   void operator()(Kernel kernel, const cuda::Grid& grid, const Args&... args) const {
+    first_uses.note(reinterpret_cast<const void*>(kernel), noted.has_value());
     enqueue([kernel, grid, args..., on = device] {
       const ProtectedMemory::Access access(memory());
       Launcher{on}(kernel, grid, args...);
@@ -220,11 +224,11 @@ class EmulatedBackend final : public cuda::KernelBackend<OpenLauncher> {
   void copy_from_host(void* device_destination, const void* host_source, size_t bytes) override {
     if (noted) throw std::logic_error("emulator: a copy from the host in captured work");
     if (bytes > (size_t{1} << 20)) wait();  // as a real device does
-    copy(device_destination, host_source, bytes);
+    move_bytes(device_destination, host_source, bytes);
   }
   void copy_to_host(void* host_destination, const void* device_source, size_t bytes) override {
     wait();
-    copy(host_destination, device_source, bytes);
+    move_bytes(host_destination, device_source, bytes);
   }
   /// Copied at once, as the main stream is never late here, but there only when it has been waited for.
   std::unique_ptr<LateCopy> copy_to_host_later(const void* device_source, size_t bytes) override {
@@ -246,12 +250,6 @@ class EmulatedBackend final : public cuda::KernelBackend<OpenLauncher> {
     };
     if (noted) throw std::logic_error("emulator: a copy to the host in captured work");
     return std::make_unique<WaitedForCopy>(device_source, bytes);
-  }
-  void copy(void* destination, const void* source, size_t bytes) override {
-    enqueue([=] {
-      const ProtectedMemory::Access access(memory());
-      if (bytes > 0) std::memmove(destination, source, bytes);
-    });
   }
 
   void matmul(const MatMul& args) override { multiply(args, factors_of(args)); }
@@ -288,6 +286,16 @@ class EmulatedBackend final : public cuda::KernelBackend<OpenLauncher> {
     }
     return std::make_unique<NotedWork>(end_capture());
   }
+  void rehearse(const std::function<void()>& work) override {
+    memory().begin_capture();
+    try {
+      work();
+    } catch (...) {
+      memory().end_capture();
+      throw;
+    }
+    memory().end_capture();
+  }
   MachineRoof measure_roof(DType) override { return {.gflops = 1, .gbs = 1}; }
 
   int64_t num_waits = 0, num_captures = 0;
@@ -302,6 +310,11 @@ class EmulatedBackend final : public cuda::KernelBackend<OpenLauncher> {
     std::vector<std::function<void()>> work = std::move(*noted);
     noted.reset();
     return work;
+  }
+  /// From or to the host, which takes no part in captures.
+  static void move_bytes(void* destination, const void* source, size_t bytes) {
+    const ProtectedMemory::Access access(memory());
+    if (bytes > 0) std::memmove(destination, source, bytes);
   }
   static void multiply(MatMul product, const Factors& factors) {
     product.a = factors.a.matrix;
@@ -336,6 +349,14 @@ int64_t num_waits() {
 
 int64_t num_captures() {
   return the_backend().num_captures;
+}
+
+int64_t num_first_uses_in_captures() {
+  return first_uses.in_captures();
+}
+
+void forget_uses() {
+  first_uses.forget();
 }
 
 }  // namespace normtune::emulator

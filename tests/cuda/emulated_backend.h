@@ -20,6 +20,11 @@ int64_t num_waits();
 /// How often work was captured so far.
 int64_t num_captures();
 
+/// How many kernels were used in a capture and not before, and how many algorithms of products chosen there
+/// (on the stand-in), since forget_uses().
+int64_t num_first_uses_in_captures();
+void forget_uses();
+
 /// The order in which fibers and blocks run: 0 ascending, others random, a different one for each block.
 void set_order(uint64_t seed);
 uint64_t order();

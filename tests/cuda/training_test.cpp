@@ -103,18 +103,21 @@ BOOST_AUTO_TEST_CASE(losses_in_bfloat16) {
 
 namespace {
 
-/// The number of captures.
+/// The number of captures, in which nothing may be used that was not used before.
 int64_t captures_in(const FinetuneOptions& options) {
+  if (is_emulated()) emulator::forget_uses();
   const int64_t before = is_emulated() ? emulator::num_captures() : 0;
   finetune(options);
-  return is_emulated() ? emulator::num_captures() - before : 0;
+  if (!is_emulated()) return 0;
+  BOOST_TEST(emulator::num_first_uses_in_captures() == 0);
+  return emulator::num_captures() - before;
 }
 
 }  // namespace
 
-/// Steps are captured once for each size of batch and replayed. Inert tokens change no bit but in the
-/// gradients of the embeddings' tables: these are summed in pieces of so many rows, which then begin
-/// elsewhere.
+/// Steps are captured once for each size of batch, after a rehearsal, and replayed. Inert tokens change no
+/// bit but in the gradients of the embeddings' tables: these are summed in pieces of so many rows, which then
+/// begin elsewhere.
 BOOST_AUTO_TEST_CASE(captured_steps_are_the_steps_themselves) {
   if (!device_at_hand()) return;
   for (const char* method : {"full", "layernorm", "random", "houlsby", "lora"}) {

@@ -33,4 +33,12 @@ int64_t num_captures() {
   return stand_in::counts().captures;
 }
 
+int64_t num_first_uses_in_captures() {
+  return stand_in::counts().first_uses.in_captures();
+}
+
+void forget_uses() {
+  stand_in::counts().first_uses.forget();
+}
+
 }  // namespace normtune::emulator

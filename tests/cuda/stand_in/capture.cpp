@@ -68,6 +68,10 @@ CUgraph_st* graph_of(const Capture& capture) {
   return graph.release();
 }
 
+bool has_several_priorities(const std::vector<Node>& nodes) {
+  return std::ranges::any_of(nodes, [&](const Node& node) { return node.priority != nodes[0].priority; });
+}
+
 void take_streams_out(Capture& capture) {
   for (CUstream_st* stream : capture.streams) {
     stream->capture = nullptr;
@@ -100,6 +104,10 @@ void use_workspace(const void* workspace, const CUstream_st& stream, const Opera
   last = operation;
 }
 
+bool is_any_capture_under_way() {
+  return !captures_under_way().empty();
+}
+
 cudaError_t check_unobserved_call() {
   for (const std::shared_ptr<Capture>& capture : captures_under_way()) {
     const bool is_own = capture->thread == std::this_thread::get_id();
@@ -128,6 +136,15 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mo
   });
 }
 
+cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* status) {
+  return call("cudaStreamIsCapturing", [&] {
+    *status = stream->capture == nullptr    ? cudaStreamCaptureStatusNone
+              : stream->capture->is_invalid ? cudaStreamCaptureStatusInvalidated
+                                            : cudaStreamCaptureStatusActive;
+    return cudaSuccess;
+  });
+}
+
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
   return call("cudaStreamEndCapture", [&] {
     *graph = nullptr;
@@ -147,8 +164,11 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
 
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph, unsigned long long flags) {
   return call("cudaGraphInstantiate", [&] {
-    if (flags != 0) misuse("flags of cudaGraphInstantiate");
+    if (flags != 0 && flags != cudaGraphInstantiateFlagUseNodePriority) {
+      misuse("flags of cudaGraphInstantiate");
+    }
     if (graph == nullptr) return cudaErrorInvalidValue;
+    if (flags == 0 && has_several_priorities(*graph->nodes)) misuse("a graph that forgets its priorities");
     *executable = new CUgraphExec_st{*graph};
     return cudaSuccess;
   });

@@ -31,6 +31,8 @@ cudaError_t invalidate(Capture& capture, cudaError_t error);
 /// Says that an operation, which was just enqueued, writes to a workspace: nothing else may at that time.
 void use_workspace(const void* workspace, const CUstream_st& stream, const OperationPtr& operation);
 
+bool is_any_capture_under_way();
+
 /// For calls that no capture observes, like cudaMalloc: an error where a capture of this thread forbids them,
 /// or a global one of another.
 cudaError_t check_unobserved_call();

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <map>
 
+#include "tests/cuda/stand_in/capture.h"
 #include "tests/cuda/stand_in/column_major_product.h"
 #include "tests/cuda/stand_in/machine.h"
 
@@ -218,6 +219,7 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle,
   const std::scoped_lock lock(turn());
   *count = 0;
   if (handle == nullptr || most < 1) return CUBLAS_STATUS_INVALID_VALUE;
+  if (is_any_capture_under_way()) counts().first_uses.note_in_capture();
   const auto& description = own<ProductDescription>(description_handle);
   const auto& preference = own<Preference>(preference_handle);
   if (!fits(description, layout_of(a), layout_of(b), layout_of(c), layout_of(d)) ||

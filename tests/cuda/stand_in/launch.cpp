@@ -39,6 +39,7 @@ cudaError_t launch(const cudaLaunchConfig_t& config, const void* kernel, std::fu
     }
     const cudaError_t error = check_size(config, kernel);
     if (error != cudaSuccess) return error;
+    counts().first_uses.note(kernel, config.stream->capture != nullptr);
     return enqueue(*config.stream,
                    [run = std::move(run_kernel)] {
                      if (machine().computes) run();

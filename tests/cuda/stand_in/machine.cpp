@@ -121,6 +121,13 @@ cudaError_t cudaGetDeviceCount(int* count) {
   });
 }
 
+cudaError_t cudaDriverGetVersion(int* version) {
+  return call("cudaDriverGetVersion", [&] {
+    *version = machine().driver_version;
+    return cudaSuccess;
+  });
+}
+
 cudaError_t cudaSetDevice(int device) {
   return call("cudaSetDevice", [&] {
     if (!has_device(device)) return cudaErrorInvalidDevice;

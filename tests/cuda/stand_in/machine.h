@@ -7,6 +7,8 @@
 #include <string>
 #include <string_view>
 
+#include "tests/cuda/first_uses.h"
+
 /// A stand-in for the CUDA runtime and cuBLASLt, so that the backend's host code runs where no GPU is. It has
 /// the documented semantics of the functions in use, takes every liberty that the documentation leaves to a
 /// device (see streams.h), and throws std::logic_error where a program relies on more than is documented or
@@ -17,6 +19,7 @@ namespace normtune::stand_in {
 struct Machine {
   int num_devices = 1;
   int major = 8, minor = 0;               // compute capability
+  int driver_version = 12010;             // 1000 x major + 10 x minor of the latest CUDA it can do
   size_t memory_bytes = size_t{8} << 30;  // of each device
   bool computes = true;                   // kernels and products, or only says that it has
   static constexpr int most_shared_bytes =
@@ -29,6 +32,7 @@ struct Counts {
   int64_t waits = 0;  // of the host, for all that a stream was given
   int64_t captures = 0;
   int64_t side_products = 0;  // of cuBLASLt, on a stream of low priority
+  emulator::FirstUses first_uses;
 };
 Counts& counts();
 

@@ -228,7 +228,7 @@ BOOST_AUTO_TEST_CASE(a_wait_that_is_missing_in_a_graph) {
       cudaGraph_t graph = nullptr;
       cudaGraphExec_t executable = nullptr;
       succeed(cudaStreamEndCapture(streams.main, &graph));
-      succeed(cudaGraphInstantiate(&executable, graph, 0));
+      succeed(cudaGraphInstantiate(&executable, graph, cudaGraphInstantiateFlagUseNodePriority));
       succeed(cudaGraphDestroy(graph));
       succeed(cudaGraphLaunch(executable, streams.main));
       succeed(cudaGraphExecDestroy(executable));
@@ -237,6 +237,23 @@ BOOST_AUTO_TEST_CASE(a_wait_that_is_missing_in_a_graph) {
   };
   BOOST_TEST(all(in_orders({0, 1, 2, 3, 6, 9}, program(true))));
   BOOST_TEST(!all(in_orders({1}, program(false))));
+}
+
+/// All its kernels would have the priority of the stream in which it is launched.
+BOOST_AUTO_TEST_CASE(a_graph_that_forgets_its_priorities) {
+  const Streams streams;
+  float *x = streams.block(), *y = streams.block();
+  streams.write(x, 3, streams.main);
+  succeed(cudaStreamBeginCapture(streams.main, cudaStreamCaptureModeRelaxed));
+  streams.order(streams.main, streams.side);
+  streams.copy(y, x, streams.side);
+  streams.order(streams.side, streams.main);
+  streams.copy(x, y, streams.main);
+  cudaGraph_t graph = nullptr;
+  cudaGraphExec_t executable = nullptr;
+  succeed(cudaStreamEndCapture(streams.main, &graph));
+  BOOST_CHECK_THROW(cudaGraphInstantiate(&executable, graph, 0), std::logic_error);
+  succeed(cudaGraphDestroy(graph));
 }
 
 namespace {
