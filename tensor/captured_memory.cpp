@@ -7,7 +7,7 @@ namespace normtune {
 namespace {
 
 constexpr size_t alignment = 256;
-constexpr size_t smallest_chunk = size_t{64} << 20;
+constexpr size_t smallest_chunk = size_t{32} << 20;
 
 size_t block_bytes(size_t bytes) {
   return std::max((bytes + alignment - 1) / alignment, size_t{1}) * alignment;

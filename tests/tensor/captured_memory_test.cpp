@@ -68,13 +68,13 @@ BOOST_AUTO_TEST_CASE(it_grows_by_chunks_that_stay) {
   memory.begin_capture();
   void *small = memory.allocate(mebibyte), *large = memory.allocate(100 * mebibyte);
   memory.end_capture();
-  BOOST_TEST(chunks.sizes == (std::vector<size_t>{64 * mebibyte, 100 * mebibyte}));
+  BOOST_TEST(chunks.sizes == (std::vector<size_t>{32 * mebibyte, 100 * mebibyte}));
   int local = 0;
   BOOST_TEST(memory.owns(small));
   BOOST_TEST(memory.owns(static_cast<std::byte*>(large) + 100 * mebibyte - 1));
   BOOST_TEST(!memory.owns(&local));
   memory.begin_capture();
-  BOOST_TEST(memory.allocate(64 * mebibyte) == small);
+  BOOST_TEST(memory.allocate(32 * mebibyte) == small);
   BOOST_TEST(memory.allocate(100 * mebibyte) == large);
   memory.end_capture();
   BOOST_TEST(chunks.sizes.size() == 2u);
