@@ -153,6 +153,7 @@ int run_compare(Arguments arguments) {
   Options options("compare", "Fine-tunes by several methods on several tasks and makes the table of scores.");
   add_comparison_options(options, compare_arguments);
   add_finetune_options(options, compare_arguments.finetune);
+  hide_single_choices(options);
   if (!options.parse(arguments)) return 0;
   refuse_single_choices(options, compare_arguments);
   apply_common_options(compare_arguments.finetune.common);

@@ -173,6 +173,7 @@ int run_reproduce(Arguments arguments) {
   add_reproduce_options(options, reproduce_arguments);
   add_comparison_options(options, reproduce_arguments.comparison);
   add_named_finetune_options(options, reproduce_arguments.comparison.finetune);
+  hide_single_choices(options);
   if (!options.parse(arguments)) return 0;
   if (!options.given("config")) {
     fail(ErrorKind::usage,

@@ -58,6 +58,11 @@ void add_comparison_options(Options& options, ComparisonArguments& arguments) {
   options.boolean("keep_models", target.keep_models, "keeps the models and checkpoints of finished runs");
 }
 
+void hide_single_choices(Options& options) {
+  options.hide("method");
+  options.hide("task_name");
+}
+
 void refuse_single_choices(const Options& options, const ComparisonArguments& arguments) {
   if (options.given("method")) {
     fail(ErrorKind::usage, "--method: a comparison takes several; write --methods {} ({})",

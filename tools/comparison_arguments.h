@@ -24,7 +24,9 @@ struct ComparisonArguments {
 /// All of them but finetune's.
 void add_comparison_options(Options& options, ComparisonArguments& arguments);
 
-/// Throws Error(usage) for options of finetune that here have a list in their place.
+/// Options of finetune that here have a list in their place are no part of the help, and
+/// refuse_single_choices() throws Error(usage) for them.
+void hide_single_choices(Options& options);
 void refuse_single_choices(const Options& options, const ComparisonArguments& arguments);
 
 /// The options as the library takes them. Throws Error(usage) that names the option.

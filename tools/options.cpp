@@ -163,6 +163,10 @@ void Options::declare(const std::string& name, const std::string& placeholder, c
       ->type_name(placeholder);
 }
 
+void Options::hide(const std::string& name) {
+  parser_->app.get_option("--" + name)->group("");
+}
+
 void Options::text(const std::string& name, std::string& target, const std::string& placeholder,
                    const std::string& help, const std::string& default_text) {
   declare(name, placeholder, help, default_text.empty() ? target : default_text, ValueRule::required,

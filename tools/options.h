@@ -93,6 +93,9 @@ class Options {
   void shared_config(const std::string& name, std::string& target, const std::string& placeholder,
                      const std::string& help, std::filesystem::path common_folder);
 
+  /// Leaves a declared option out of the help: of commands that take it only to say what stands in its place.
+  void hide(const std::string& name);
+
   /// Fills the targets. False if --help was asked for, and printed. Throws Error(usage) that names the
   /// nearest option for an unknown one, and option, value and expectation for a malformed value; Error(model)
   /// for a configuration file that is missing or malformed.

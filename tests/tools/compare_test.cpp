@@ -338,6 +338,18 @@ BOOST_AUTO_TEST_CASE(mistakes_have_their_exit_codes) {
   fails_with(2, {"--task_name", "cola"}, "--tasks cola");
 }
 
+BOOST_AUTO_TEST_CASE(the_help_names_what_is_taken) {
+  for (const char* command : {"compare", "reproduce"}) {
+    const Outcome help = run_normtune({command, "--help"});
+    BOOST_TEST(help.exit_code == 0);
+    for (const char* taken : {"--methods ", "--tasks ", "--train_params "}) {
+      BOOST_TEST(contains(help.out, taken), taken);
+    }
+    for (const char* refused : {"--method ", "--task_name "})
+      BOOST_TEST(!contains(help.out, refused), refused);
+  }
+}
+
 /// What every run of the row would stumble over is found before the first one, in a dry run too.
 BOOST_AUTO_TEST_CASE(a_mask_is_checked_before_the_runs) {
   const auto fails_with = [&](int code, std::vector<std::string> options, std::string_view message) {
