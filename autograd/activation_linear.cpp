@@ -26,7 +26,7 @@ class ActivationLinearBackward : public Node {
   /// columns or null).
   template <typename MultiplyBySlope>
   Tensor input_gradient(const Tensor& grad_output, const MultiplyBySlope& multiply_by_slope) {
-    const Tensor grad =
+    Tensor grad =
         Tensor::empty({grad_output.size(0), weight.size(1)}, grad_output.dtype(), grad_output.device());
     grad.backend().matmul({.a = grad_output, .b = weight, .c = grad});
     Tensor sums = column_sums_are_taken(0) ? bias_like(grad) : Tensor();

@@ -22,7 +22,7 @@ void activation_backward_in_float32(const Backend::ActivationBackward& args) {
                                       .column_sums = args.column_sums,
                                       .output = output.defined() ? &output : nullptr});
   round_into(grad, args.grad_input);
-  if (output.defined()) round_into(output, *args.output);
+  if (args.output != nullptr) round_into(output, *args.output);
 }
 
 void derivative_backward_in_float32(const Backend::DerivativeBackward& args) {
