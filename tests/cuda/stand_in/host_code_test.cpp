@@ -1,5 +1,8 @@
 #include <array>
 
+#include "autograd/activation.h"
+#include "autograd/linear.h"
+#include "autograd/sum.h"
 #include "cuda/cuda_backend.h"
 #include "tensor/devices.h"
 #include "tensor/error.h"
@@ -259,6 +262,22 @@ BOOST_AUTO_TEST_CASE(a_call_that_fails_is_named) {
   }
   stand_in::fail_call("cudaLaunchKernelEx", cudaErrorIllegalAddress);
   BOOST_TEST(message_of(ErrorKind::internal, use_everything).starts_with("CUDA: a kernel's launch failed: "));
+  check_all_is_well();
+}
+
+/// A kernel fails while a gradient of a weight is under way, and so does waiting for that.
+BOOST_AUTO_TEST_CASE(the_first_of_two_failures_is_told) {
+  const auto leaf = [] {
+    return Variable(on_the_device({1, 2, 3, 4}).reshape({2, 2}), /*requires_grad=*/true);
+  };
+  const Variable loss = sum(linear(relu(linear(leaf(), leaf(), Variable())), leaf(), Variable()));
+  // The kernels of backward are two fills, and relu's between the linear layers. The side stream waits before
+  // a product, the main stream at the end.
+  stand_in::fail_call("cudaLaunchKernelEx", cudaErrorIllegalAddress, 3);
+  stand_in::fail_call("cudaStreamWaitEvent", cudaErrorIllegalAddress, 2);
+  const std::string message = message_of(ErrorKind::internal, [&] { loss.backward(); });
+  BOOST_TEST(message.starts_with("CUDA: a kernel's launch failed: "), message);
+  BOOST_TEST(!stand_in::is_failure_left());
   check_all_is_well();
 }
 

@@ -55,6 +55,10 @@ void fail_call(std::string_view function, cudaError_t code, int nth) {
   failures()[std::string(function)] = {nth, code};
 }
 
+bool is_failure_left() {
+  return !failures().empty();
+}
+
 cudaError_t wanted_failure(std::string_view function) {
   const auto found = failures().find(function);
   if (found == failures().end() || --found->second.calls_left > 0) return cudaSuccess;

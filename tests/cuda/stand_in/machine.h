@@ -38,6 +38,8 @@ Counts& counts();
 
 /// Lets the `nth` call of a function from now on, counted from 1, fail with `code` and do nothing.
 void fail_call(std::string_view function, cudaError_t code, int nth = 1);
+/// Whether a failure that was asked for has not come.
+bool is_failure_left();
 
 /// The device of the calling thread.
 int& current_device();
