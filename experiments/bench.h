@@ -24,7 +24,7 @@ struct StepBenchOptions {
   bool cuda_graphs = true;  ///< see CapturedSteps
   /// Sequence lengths of each batch; the batches are run in turn.
   std::vector<std::vector<int64_t>> batches;
-  int64_t repeats = 7;  ///< timed passes over the batches, after one that is discarded
+  int64_t repeats = 7;  ///< timed passes over the batches, after one that is discarded (on a device two)
   uint64_t seed = 42;
 };
 
