@@ -34,7 +34,7 @@ FAULTS = [
     Fault("a transposed factor is packed with blocks at the wrong places", "tensor/cpu/vector/transpose.h",
           "transpose<2 * step>(rows);", "transpose<4 * step>(rows);", "tensor/"),
     Fault("a product forgets the terms before the last 384", "tensor/cpu/gemm.cpp",
-          ".accumulate = args.accumulate || block.k_begin > 0};", ".accumulate = args.accumulate};", "tensor/"),
+          ".accumulate = args.accumulate || terms.begin > 0};", ".accumulate = args.accumulate};", "tensor/"),
     Fault("GELU's derivative forgets the density", "tensor/formulas/activations.h",
           "return at_x.distribution + x * at_x.density;", "return at_x.distribution;", "autograd/|tensor/"),
     Fault("a derivative in a byte is not rounded to the nearest step", "tensor/formulas/activations.h",

@@ -3,7 +3,6 @@
 #include <omp.h>
 
 #include <algorithm>
-#include <optional>
 
 #include "tensor/cpu/parallel.h"
 #include "tensor/cpu/vector/dispatch.h"
@@ -17,14 +16,13 @@ namespace {
 
 // Terms of one pass over c, which fixes the order of the sum.
 constexpr int64_t block_k = 384;
-// Rows and columns of c that one thread computes at a time: multiples of tiles and panels of all instruction
-// sets. The panels of so many columns stay in the second-level cache while all rows pass by. Fewer columns
-// where there would not be work for all threads.
-constexpr int64_t block_m = 64, smallest_block_n = 96, block_n = 2 * smallest_block_n;
-// The part of b, and of a transposed a, that is packed at a time: at most 12 and 5 MB of floats.
-constexpr int64_t group_n = 42 * block_n, group_m = 48 * block_m;
-// Rows or columns that a thread packs at a time.
-constexpr int64_t pack_size = 96;
+// Columns whose panels, of block_k terms, stay in the second-level cache while rows pass by, and the fewest
+// of a task: multiples of the panels of all instruction sets.
+constexpr int64_t block_n = 192, smallest_block_n = block_n / 2;
+// Rows of a task whose panels are packed already, and the fewest beside which packing them is little work.
+constexpr int64_t block_m = 64, rows_worth_packing = 256;
+// Tasks for each thread if possible, so that none waits long for the slowest.
+constexpr int64_t tasks_per_thread = 4;
 
 int64_t divide_up(int64_t value, int64_t divisor) {
   return (value + divisor - 1) / divisor;
@@ -47,21 +45,34 @@ bool is_trivial(const Gemm<T>& args) {
   return args.m == 0 || args.n == 0 || args.k == 0;
 }
 
-/// Rows [begin, begin + m), terms [k_begin, k_begin + k) and columns [n_begin, n_begin + n) of a product.
-struct Block {
-  int64_t begin, m, k_begin, k, n_begin, n;
+/// The step of so many pieces as `step` makes of `total`, all of about one size: a multiple of `unit`.
+int64_t even_step(int64_t total, int64_t step, int64_t unit) {
+  return round_up(divide_up(total, divide_up(total, step)), unit);
+}
+
+/// [begin, begin + size)
+struct Range {
+  int64_t begin, size;
 };
 
-/// n columns in pieces of `step`, which whole panels fill. A single vector is no piece of its own but part of
-/// the last one, because the last panels share it (vector::Tiling).
+/// [0, total) in pieces of `step`; an end of at most `smallest` is no piece of its own but part of the last
+/// one.
+struct Pieces {
+  int64_t total, step, smallest = 0;
+
+  int64_t count() const { return std::max<int64_t>(1, divide_up(total - smallest, step)); }
+  Range operator[](int64_t piece) const {
+    const int64_t begin = piece * step;
+    return {begin, piece + 1 < count() ? step : total - begin};
+  }
+};
+
+/// Columns in pieces of `step`, which whole panels fill. The last panels share a single vector
+/// (vector::Tiling), which therefore does not stand alone.
 template <typename T>
-struct ColumnPieces {
-  int64_t n, step;
-
-  int64_t count() const { return std::max<int64_t>(1, divide_up(n - vector::loops<T>().tiling.lanes, step)); }
-  int64_t begin(int64_t piece) const { return piece * step; }
-  int64_t columns(int64_t piece) const { return piece + 1 < count() ? step : n - begin(piece); }
-};
+Pieces column_pieces(int64_t n, int64_t step) {
+  return {.total = n, .step = step, .smallest = vector::loops<T>().tiling.lanes};
+}
 
 /// Columns of packed panels for n columns of b, and rows of packed tiles for m rows of a.
 template <typename T>
@@ -73,129 +84,151 @@ int64_t padded_rows(int64_t m) {
   return round_up(m, vector::loops<T>().tiling.rows);
 }
 
+/// Memory in a thread for the panels of a piece of at most block_n columns, or for the tiles of as many rows.
 template <typename T>
-void pack_b(const Gemm<T>& args, int64_t k_begin, int64_t k, int64_t n_begin, int64_t n, T* panels) {
+struct PieceMemory {
+  static constexpr int64_t most_lanes = 64 / sizeof(T);
+  alignas(64) T data[block_k * (block_n + most_lanes)];
+};
+
+template <typename T>
+void pack_b(const Gemm<T>& args, Range terms, Range columns, T* panels) {
   const int64_t k_step = args.transpose_b ? 1 : args.ldb, column_step = args.transpose_b ? args.ldb : 1;
-  vector::loops<T>().tiling.pack_panels(args.b + k_begin * k_step + n_begin * column_step, k_step,
-                                        column_step, k, n, panels);
+  vector::loops<T>().tiling.pack_panels(args.b + terms.begin * k_step + columns.begin * column_step, k_step,
+                                        column_step, terms.size, columns.size, panels);
+}
+
+/// Where the panels of some terms, from column n_begin on, stand in a b that is packed as a whole.
+template <typename T>
+int64_t place_in_factor(const Gemm<T>& args, Range terms, int64_t n_begin) {
+  return terms.begin * padded_columns<T>(args.n) + n_begin * terms.size;
+}
+
+/// The panels of some terms and columns of b, packed into `memory` if they have not been packed before.
+template <typename T>
+const T* panels_of(const Gemm<T>& args, Range terms, Range columns, T* memory) {
+  if (args.packed_b != nullptr) return args.packed_b + place_in_factor(args, terms, columns.begin);
+  pack_b(args, terms, columns, memory);
+  return memory;
 }
 
 /// Of a transposed a.
 template <typename T>
-void pack_a(const Gemm<T>& args, int64_t k_begin, int64_t k, int64_t begin, int64_t m, T* tiles) {
-  vector::loops<T>().tiling.pack_tiles(args.a + k_begin * args.lda + begin, args.lda, k, m, tiles);
+void pack_a(const Gemm<T>& args, Range terms, Range rows, T* tiles) {
+  vector::loops<T>().tiling.pack_tiles(args.a + terms.begin * args.lda + rows.begin, args.lda, terms.size,
+                                       rows.size, tiles);
 }
 
-/// The contribution of at most block_k terms to a block. `tiles`: its rows of a, if they have been packed.
+/// The contribution of at most block_k terms to some rows and columns of c, and the bias after the last
+/// terms. `tiles`: the rows, if a is transposed.
 template <typename T>
-void multiply_block(const Gemm<T>& args, const Block& block, const T* tiles, const T* panels) {
+void multiply(const Gemm<T>& args, Range terms, Range rows, Range columns, const T* tiles, const T* panels) {
   const auto& tiling = vector::loops<T>().tiling;
-  vector::PanelProduct<T> product{.a = args.a + block.begin * args.lda + block.k_begin,
+  vector::PanelProduct<T> product{.a = args.a + rows.begin * args.lda + terms.begin,
                                   .tile_step = tiling.rows * args.lda,
                                   .row_step = args.lda,
                                   .k_step = 1,
                                   .panels = panels,
-                                  .m = block.m,
-                                  .k = block.k,
-                                  .n = block.n,
-                                  .c = args.c + block.begin * args.ldc + block.n_begin,
+                                  .m = rows.size,
+                                  .k = terms.size,
+                                  .n = columns.size,
+                                  .c = args.c + rows.begin * args.ldc + columns.begin,
                                   .ldc = args.ldc,
-                                  .accumulate = args.accumulate || block.k_begin > 0};
+                                  .accumulate = args.accumulate || terms.begin > 0};
   if (args.transpose_a) {
     product.a = tiles;
-    product.tile_step = tiling.rows * block.k;
+    product.tile_step = tiling.rows * terms.size;
     product.row_step = 1;
     product.k_step = tiling.rows;
   }
   tiling.multiply_panels(product);
+  if (terms.begin + terms.size == args.k) add_bias(args, rows.begin, rows.size, columns.begin, columns.size);
 }
 
-/// At most block_k terms [k_begin, k_begin + k) and columns [n_begin, n_begin + n) of b, which are packed.
-struct Group {
-  int64_t k_begin, k, n_begin, n;
-};
+// What a thread packs it alone reads: to fetch a line that another core has just written takes longer than to
+// pack it once more.
 
-/// Rows [begin, begin + m) of a. A transposed a is packed, for the terms of a group.
+/// How c is cut into tasks where a is not transposed: each packs its panels, if they have not been packed
+/// before.
 template <typename T>
-struct Rows {
-  int64_t begin = 0, m = 0;
-  T* packed = nullptr;
+struct Tasks {
+  Pieces rows, columns;
 
-  /// Where the tiles of the rows from m_offset begin.
-  T* tiles(const Group& group, int64_t m_offset) const {
-    return packed == nullptr ? nullptr : packed + m_offset * group.k;
-  }
-};
-
-/// Calls body(group) for all groups of b, in the order of their terms.
-template <typename T, typename Body>
-void for_each_group(const Gemm<T>& args, const Body& body) {
-  for (int64_t k_begin = 0; k_begin < args.k; k_begin += block_k) {
-    for (int64_t n_begin = 0; n_begin < args.n; n_begin += group_n) {
-      body(Group{.k_begin = k_begin,
-                 .k = std::min(block_k, args.k - k_begin),
-                 .n_begin = n_begin,
-                 .n = std::min(group_n, args.n - n_begin)});
-    }
-  }
-}
-
-/// Where the group begins in a b that is packed as a whole.
-template <typename T>
-int64_t place_in_factor(const Gemm<T>& args, const Group& group) {
-  return group.k_begin * padded_columns<T>(args.n) + group.n_begin * group.k;
-}
-
-/// Packs the group of b, unless panels is null, and the rows of a, if they have a place.
-template <typename T>
-void pack_group(const Gemm<T>& args, const Group& group, T* panels, const Rows<T>& rows) {
-  const ColumnPieces<T> columns{.n = group.n, .step = pack_size};
-  const int64_t column_pieces = panels != nullptr ? columns.count() : 0;
-  const int64_t row_pieces = rows.packed != nullptr ? divide_up(rows.m, pack_size) : 0;
-#pragma omp parallel for schedule(dynamic) if (column_pieces + row_pieces > 1)
-  for (int64_t piece = 0; piece < column_pieces + row_pieces; ++piece) {
-    if (piece < column_pieces) {
-      const int64_t n_offset = columns.begin(piece);
-      pack_b(args, group.k_begin, group.k, group.n_begin + n_offset, columns.columns(piece),
-             panels + n_offset * group.k);
-    } else {
-      const int64_t m_offset = (piece - column_pieces) * pack_size;
-      pack_a(args, group.k_begin, group.k, rows.begin + m_offset, std::min(pack_size, rows.m - m_offset),
-             rows.tiles(group, m_offset));
-    }
-  }
-}
-
-/// Rows and columns of one task, so that each thread has several tasks if possible, all of about one size.
-template <typename T>
-struct TaskSize {
-  int64_t m = block_m, n = block_n;
-
-  TaskSize(int64_t rows, int64_t columns) {
-    const int64_t wanted_tasks = 8 * int64_t{omp_get_max_threads()};
-    if (divide_up(rows, m) * divide_up(columns, n) < wanted_tasks) n = smallest_block_n;
+  explicit Tasks(const Gemm<T>& args) {
+    const int64_t wanted = tasks_per_thread * omp_get_max_threads();
+    const int64_t fewest_rows = args.packed_b != nullptr ? block_m : rows_worth_packing;
+    int64_t row_pieces = divide_up(args.m, fewest_rows);
+    const int64_t step = divide_up(args.n, block_n) * row_pieces < wanted ? smallest_block_n : block_n;
     const auto& tiling = vector::loops<T>().tiling;
-    m = round_up(divide_up(rows, divide_up(rows, m)), tiling.rows);
-    n = round_up(divide_up(columns, divide_up(columns, n)), tiling.columns);
+    columns = column_pieces<T>(args.n, even_step(args.n, step, tiling.columns));
+    if (args.packed_b == nullptr) row_pieces = std::min(row_pieces, divide_up(wanted, columns.count()));
+    rows = {.total = args.m, .step = even_step(args.m, divide_up(args.m, row_pieces), tiling.rows)};
   }
+
+  int64_t count() const { return rows.count() * columns.count(); }
 };
 
+/// a not transposed: its rows are read where they stand.
 template <typename T>
-void multiply_group(const Gemm<T>& args, const Group& group, const Rows<T>& rows, const T* panels) {
-  const TaskSize<T> size(rows.m, group.n);
-  const ColumnPieces<T> columns{.n = group.n, .step = size.n};
-  const int64_t row_blocks = divide_up(rows.m, size.m), tasks = row_blocks * columns.count();
-#pragma omp parallel for schedule(dynamic) if (tasks > 1)
-  for (int64_t task = 0; task < tasks; ++task) {
-    const int64_t m_offset = task % row_blocks * size.m, n_offset = columns.begin(task / row_blocks);
-    const Block block{.begin = rows.begin + m_offset,
-                      .m = std::min(size.m, rows.m - m_offset),
-                      .k_begin = group.k_begin,
-                      .k = group.k,
-                      .n_begin = group.n_begin + n_offset,
-                      .n = columns.columns(task / row_blocks)};
-    multiply_block(args, block, rows.tiles(group, m_offset), panels + n_offset * group.k);
-    if (group.k_begin + group.k == args.k) add_bias(args, block.begin, block.m, block.n_begin, block.n);
+void multiply_straight(const Gemm<T>& args) {
+  const Tasks<T> tasks(args);
+  const T* no_tiles = nullptr;
+#pragma omp parallel if (tasks.count() > 1)
+  {
+    PieceMemory<T> memory;
+    for (int64_t k_begin = 0; k_begin < args.k; k_begin += block_k) {
+      const Range terms{k_begin, std::min(block_k, args.k - k_begin)};
+#pragma omp for schedule(dynamic)
+      for (int64_t task = 0; task < tasks.count(); ++task) {
+        const Range rows = tasks.rows[task % tasks.rows.count()];
+        const Range columns = tasks.columns[task / tasks.rows.count()];
+        multiply(args, terms, rows, columns, no_tiles, panels_of(args, terms, columns, memory.data));
+      }
+    }
+  }
+}
+
+/// The pieces of the longer side of c, where a is transposed: rows or columns, a multiple of `unit` each.
+Pieces pieces_of_longer_side(int64_t size, int64_t unit, int64_t smallest) {
+  const int64_t wanted = tasks_per_thread * omp_get_max_threads();
+  const int64_t step = std::clamp(round_up(divide_up(size, wanted), unit), unit, block_n);
+  return {.total = size, .step = step, .smallest = smallest};
+}
+
+/// a transposed, as in the gradient of a weight: both factors are packed. The longer side of c is cut into
+/// tasks, which pack their part of one factor; of the other factor each thread packs all.
+template <typename T>
+void multiply_transposed(const Gemm<T>& args) {
+  const auto& tiling = vector::loops<T>().tiling;
+  const bool cuts_rows = args.m >= args.n;
+  const Pieces pieces = cuts_rows ? pieces_of_longer_side(args.m, tiling.rows, 0)
+                                  : pieces_of_longer_side(args.n, tiling.columns, tiling.lanes);
+  const int64_t threads = std::min<int64_t>(omp_get_max_threads(), pieces.count());
+  const int64_t other_side = cuts_rows ? padded_columns<T>(args.n) : padded_rows<T>(args.m);
+  const Tensor others = Tensor::empty({threads, std::min(args.k, block_k) * other_side}, dtype_of<T>());
+  const Range all_rows{0, args.m}, all_columns{0, args.n};
+#pragma omp parallel num_threads(threads)
+  {
+    PieceMemory<T> memory;
+    T* other = others.data<T>() + omp_get_thread_num() * others.size(1);
+    for (int64_t k_begin = 0; k_begin < args.k; k_begin += block_k) {
+      const Range terms{k_begin, std::min(block_k, args.k - k_begin)};
+      const T* all_panels = cuts_rows ? panels_of(args, terms, all_columns, other) : nullptr;
+      if (!cuts_rows) pack_a(args, terms, all_rows, other);
+#pragma omp for schedule(dynamic)
+      for (int64_t task = 0; task < pieces.count(); ++task) {
+        const Range piece = pieces[task];
+        if (!cuts_rows) {
+          multiply(args, terms, all_rows, piece, other, panels_of(args, terms, piece, memory.data));
+          continue;
+        }
+        pack_a(args, terms, piece, memory.data);
+        const Pieces columns = column_pieces<T>(args.n, block_n);
+        for (int64_t i = 0; i < columns.count(); ++i) {
+          multiply(args, terms, piece, columns[i], memory.data, all_panels + columns[i].begin * terms.size);
+        }
+      }
+    }
   }
 }
 
@@ -213,51 +246,40 @@ void add_bias(const Gemm<T>& args, int64_t begin, int64_t m, int64_t n_begin, in
 template <typename T>
 Tensor pack_factor(const Gemm<T>& args) {
   Tensor packed = Tensor::empty({args.k, padded_columns<T>(args.n)}, dtype_of<T>());
-  for_each_group(args, [&](const Group& group) {
-    pack_group(args, group, packed.data<T>() + place_in_factor(args, group), Rows<T>{});
-  });
+  const Pieces columns = column_pieces<T>(args.n, block_n);
+#pragma omp parallel for collapse(2) schedule(dynamic)
+  for (int64_t k_begin = 0; k_begin < args.k; k_begin += block_k) {
+    for (int64_t i = 0; i < columns.count(); ++i) {
+      const Range terms{k_begin, std::min(block_k, args.k - k_begin)};
+      pack_b(args, terms, columns[i], packed.data<T>() + place_in_factor(args, terms, columns[i].begin));
+    }
+  }
   return packed;
 }
 
 template <typename T>
 void gemm(const Gemm<T>& args) {
   if (is_trivial(args)) return;
-  const int64_t k = std::min(args.k, block_k);
-  const int64_t rows_at_a_time = args.transpose_a ? group_m : args.m;
-  std::optional<Tensor> packed_a, packed_b;
   if (args.transpose_a) {
-    packed_a = Tensor::empty({k, padded_rows<T>(std::min(args.m, rows_at_a_time))}, dtype_of<T>());
+    multiply_transposed(args);
+  } else {
+    multiply_straight(args);
   }
-  if (args.packed_b == nullptr) {
-    packed_b = Tensor::empty({k, padded_columns<T>(std::min(args.n, group_n))}, dtype_of<T>());
-  }
-  for_each_group(args, [&](const Group& group) {
-    const T* panels = packed_b ? packed_b->data<T>() : args.packed_b + place_in_factor(args, group);
-    for (int64_t begin = 0; begin < args.m; begin += rows_at_a_time) {
-      const Rows<T> rows{.begin = begin,
-                         .m = std::min(rows_at_a_time, args.m - begin),
-                         .packed = packed_a ? packed_a->data<T>() : nullptr};
-      const bool packs_b = packed_b && begin == 0;
-      if (packs_b || packed_a) pack_group(args, group, packs_b ? packed_b->data<T>() : nullptr, rows);
-      multiply_group(args, group, rows, panels);
-    }
-  });
 }
 
 template <typename T>
 void gemm_in_thread(const Gemm<T>& args) {
   if (is_trivial(args)) return;
-  alignas(64) T panels[block_k * block_n], tiles[block_k * block_m];
+  PieceMemory<T> panels;
+  alignas(64) T tiles[block_k * block_m];
+  const Pieces columns = column_pieces<T>(args.n, block_n), rows{.total = args.m, .step = block_m};
   for (int64_t k_begin = 0; k_begin < args.k; k_begin += block_k) {
-    const int64_t k = std::min(block_k, args.k - k_begin);
-    for (int64_t n_begin = 0; n_begin < args.n; n_begin += block_n) {
-      const int64_t n = std::min(block_n, args.n - n_begin);
-      pack_b(args, k_begin, k, n_begin, n, panels);
-      for (int64_t begin = 0; begin < args.m; begin += block_m) {
-        const int64_t m = std::min(block_m, args.m - begin);
-        if (args.transpose_a) pack_a(args, k_begin, k, begin, m, tiles);
-        multiply_block(args, {.begin = begin, .m = m, .k_begin = k_begin, .k = k, .n_begin = n_begin, .n = n},
-                       tiles, panels);
+    const Range terms{k_begin, std::min(block_k, args.k - k_begin)};
+    for (int64_t j = 0; j < columns.count(); ++j) {
+      pack_b(args, terms, columns[j], panels.data);
+      for (int64_t i = 0; i < rows.count(); ++i) {
+        if (args.transpose_a) pack_a(args, terms, rows[i], tiles);
+        multiply(args, terms, rows[i], columns[j], tiles, panels.data);
       }
     }
   }

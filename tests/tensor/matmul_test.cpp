@@ -11,12 +11,12 @@ struct Case {
   int64_t m, n, k;
 };
 
-/// Primes, ones and zeros; sizes around the tiles (8 x 48), the blocks (64 rows, 384 terms, 96 or 192
-/// columns) and the groups (3,072 rows, 8,064 columns), with a vector too many for a block and for a group.
-constexpr Case cases[] = {{1, 1, 1},     {1, 1, 800},   {5, 1, 7},    {1, 9, 7},      {12, 32, 3},
-                          {13, 33, 17},  {31, 37, 41},  {97, 5, 385}, {100, 513, 20}, {3, 2, 3100},
-                          {2, 8200, 3},  {211, 7, 769}, {23, 64, 64}, {9, 48, 5},     {101, 624, 400},
-                          {65, 200, 20}, {97, 104, 20}, {2, 8072, 3}, {3080, 5, 3},   {0, 3, 4},
+/// Primes, ones and zeros; sizes around the tiles (8 x 48) and the tasks (384 terms, 96 or 192 columns, 64 or
+/// 256 rows), with a vector too many for a task; c longer than wide and wider than long.
+constexpr Case cases[] = {{1, 1, 1},     {1, 1, 800},   {5, 1, 7},     {1, 9, 7},      {12, 32, 3},
+                          {13, 33, 17},  {31, 37, 41},  {97, 5, 385},  {100, 513, 20}, {3, 2, 3100},
+                          {2, 3200, 3},  {211, 7, 769}, {23, 64, 64},  {9, 48, 5},     {101, 624, 400},
+                          {65, 200, 20}, {97, 104, 20}, {520, 200, 3}, {3080, 5, 3},   {0, 3, 4},
                           {3, 0, 4},     {3, 4, 0}};
 
 /// op(x)[i, j] of a matrix.
@@ -97,7 +97,9 @@ BOOST_AUTO_TEST_CASE(equals_three_loops_for_every_number_of_columns) {
   for_each_setting([](DType dtype) {
     for_each_orientation([dtype](bool transpose_a, bool transpose_b) {
       for (int64_t n = 1; n <= 112; ++n) {
-        check_product({9, n, 11}, dtype, transpose_a, transpose_b, /*accumulate=*/false);
+        for (const int64_t m : {9, 113}) {
+          check_product({m, n, 5}, dtype, transpose_a, transpose_b, /*accumulate=*/false);
+        }
       }
     });
   });
