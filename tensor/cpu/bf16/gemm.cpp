@@ -17,8 +17,10 @@ namespace normtune::bf16 {
 namespace {
 
 // Rows and columns of c that one thread computes at a time: their packed factors stay in the second-level
-// cache.
-constexpr int64_t block_m = 256, block_n = 256;
+// cache. Fewer rows where there would not be work for all threads.
+constexpr int64_t block_m = 256, block_n = 256, smallest_block_m = 64;
+// Tasks for each thread, so that none waits long for the slowest.
+constexpr int64_t tasks_per_thread = 2;
 // Terms of one pass over c: so many of a group of columns stay in the first-level cache for all groups of
 // rows.
 constexpr int64_t block_k = 384;
@@ -29,6 +31,10 @@ constexpr int64_t streamed_elements = 2 << 20;
 
 int64_t divide_up(int64_t value, int64_t divisor) {
   return (value + divisor - 1) / divisor;
+}
+
+int64_t round_up(int64_t value, int64_t multiple) {
+  return divide_up(value, multiple) * multiple;
 }
 
 /// Memory for a packed factor: two elements in each float32.
@@ -49,52 +55,76 @@ struct Packed {
   }
 };
 
-/// Packs a factor into memory of its size.
-template <typename Pack>
-void pack_all(const Lines& source, const Tensor& memory, const Pack& pack) {
-  const Packed<uint16_t> packed{reinterpret_cast<uint16_t*>(memory.data<float>()), source.lines,
-                                source.terms};
-  const int64_t lines = source.term_step == 1 ? group_lines : lines_side_by_side;
-  const int64_t pieces = divide_up(source.lines, lines);
-  parallel_pieces(divide_up(source.terms, block_k) * pieces, 1, [&](int64_t piece, int64_t) {
-    const int64_t line = piece % pieces * lines, term = piece / pieces * block_k;
-    pack(Lines{.data = source.data + line * source.line_step + term * source.term_step,
-               .line_step = source.line_step,
-               .term_step = source.term_step,
-               .lines = std::min(lines, source.lines - line),
-               .terms = packed.terms_of_block(term)},
-         packed.at(line, term));
-  });
-}
-
 /// Memory for the sums of a block in each thread, where c is written past the caches.
 Tensor memory_of_sums(const Gemm<float>& args) {
   if (args.accumulate || args.m * args.n < streamed_elements) return {};
   return Tensor::empty({omp_get_max_threads(), block_m * block_n}, DType::float32);
 }
 
-void multiply_blocks(const Instructions& instructions, const Gemm<float>& args, const float* packed_a,
-                     const float* packed_b) {
-  const Packed<const uint16_t> a{reinterpret_cast<const uint16_t*>(packed_a), args.m, args.k};
+/// How c is cut into tasks: by rows, and where they are few by columns as well.
+struct Tasks {
+  int64_t m, n, step_m, step_n;
+
+  Tasks(int64_t rows, int64_t columns) : m(rows), n(columns) {
+    const int64_t wanted = tasks_per_thread * omp_get_max_threads();
+    step_m = std::clamp(round_up(divide_up(m, wanted), group_lines), smallest_block_m, block_m);
+    step_n = round_up(divide_up(n, divide_up(wanted, row_pieces())), group_lines);
+  }
+
+  int64_t row_pieces() const { return divide_up(m, step_m); }
+  int64_t count() const { return row_pieces() * divide_up(n, step_n); }
+};
+
+/// Packs rows [begin, begin + packed.lines) of a.
+void pack_rows(const Gemm<float>& args, int64_t begin, const Packed<uint16_t>& packed) {
+  const int64_t row_step = args.transpose_a ? 1 : args.lda, term_step = args.transpose_a ? args.lda : 1;
+  for (int64_t term = 0; term < args.k; term += block_k) {
+    pack_a({.data = args.a + begin * row_step + term * term_step,
+            .line_step = row_step,
+            .term_step = term_step,
+            .lines = packed.lines,
+            .terms = packed.terms_of_block(term)},
+           packed.at(0, term));
+  }
+}
+
+/// c for rows [i, i + a.lines), which are packed, and columns [j, j + n). `sums`: memory_of_sums() of a
+/// thread.
+void multiply_block(const Instructions& instructions, const Gemm<float>& args, int64_t i,
+                    const Packed<uint16_t>& a, int64_t j, int64_t n, const Packed<const uint16_t>& b,
+                    float* sums) {
+  Product product{.m = a.lines, .n = n, .c = args.c + i * args.ldc + j, .ldc = args.ldc, .sums = sums};
+  if (sums != nullptr && args.bias != nullptr) product.bias = args.bias + j;
+  for (int64_t term = 0; term < args.k; term += block_k) {
+    product.a = a.at(0, term);
+    product.b = b.at(j, term);
+    product.terms = a.terms_of_block(term);
+    product.accumulate = args.accumulate || term > 0;
+    product.last_terms = term + block_k >= args.k;
+    instructions.multiply(product);
+  }
+  if (sums == nullptr) add_bias(args, i, a.lines, j, n);
+}
+
+/// Each task packs its rows of a for itself: to fetch a line that another core has just written takes longer.
+void multiply_blocks(const Instructions& instructions, const Gemm<float>& args, const float* packed_b) {
   const Packed<const uint16_t> b{reinterpret_cast<const uint16_t*>(packed_b), args.n, args.k};
-  const Tensor sums = memory_of_sums(args);
-  const int64_t row_blocks = divide_up(args.m, block_m), blocks = row_blocks * divide_up(args.n, block_n);
-#pragma omp parallel for schedule(dynamic) if (blocks > 1)
-  for (int64_t block = 0; block < blocks; ++block) {
-    const int64_t i = block % row_blocks * block_m, j = block / row_blocks * block_n;
-    const int64_t m = std::min(block_m, args.m - i), n = std::min(block_n, args.n - j);
-    Product product{.m = m, .n = n, .c = args.c + i * args.ldc + j, .ldc = args.ldc};
-    if (sums.defined()) product.sums = sums.data<float>() + omp_get_thread_num() * block_m * block_n;
-    if (sums.defined() && args.bias != nullptr) product.bias = args.bias + j;
-    for (int64_t term = 0; term < args.k; term += block_k) {
-      product.a = a.at(i, term);
-      product.b = b.at(j, term);
-      product.terms = a.terms_of_block(term);
-      product.accumulate = args.accumulate || term > 0;
-      product.last_terms = term + block_k >= args.k;
-      instructions.multiply(product);
+  const Tasks tasks(args.m, args.n);
+  const int64_t threads = std::min<int64_t>(omp_get_max_threads(), tasks.count());
+  const Tensor sums = memory_of_sums(args), rows = packed_memory(threads * tasks.step_m, args.k);
+#pragma omp parallel for schedule(dynamic) num_threads(threads)
+  for (int64_t task = 0; task < tasks.count(); ++task) {
+    const int64_t i = task % tasks.row_pieces() * tasks.step_m, thread = omp_get_thread_num();
+    const Packed<uint16_t> a{
+        reinterpret_cast<uint16_t*>(rows.data<float>()) + thread * packed_elements(tasks.step_m, args.k),
+        std::min(tasks.step_m, args.m - i), args.k};
+    pack_rows(args, i, a);
+    float* sums_of_thread = sums.defined() ? sums.data<float>() + thread * block_m * block_n : nullptr;
+    const int64_t begin = task / tasks.row_pieces() * tasks.step_n;
+    const int64_t end = std::min(begin + tasks.step_n, args.n);
+    for (int64_t j = begin; j < end; j += block_n) {
+      multiply_block(instructions, args, i, a, j, std::min(block_n, end - j), b, sums_of_thread);
     }
-    if (!sums.defined()) add_bias(args, i, m, j, n);
   }
 }
 
@@ -122,14 +152,21 @@ Tensor round_right_factor(Gemm<float>& product) {
 }
 
 Tensor packed_right_factor(const Gemm<float>& args) {
-  Tensor packed = packed_memory(args.n, args.k);
-  pack_all({.data = args.b,
-            .line_step = args.transpose_b ? args.ldb : 1,
-            .term_step = args.transpose_b ? 1 : args.ldb,
-            .lines = args.n,
-            .terms = args.k},
-           packed, pack_b);
-  return packed;
+  const Tensor memory = packed_memory(args.n, args.k);
+  const Packed<uint16_t> packed{reinterpret_cast<uint16_t*>(memory.data<float>()), args.n, args.k};
+  const int64_t column_step = args.transpose_b ? args.ldb : 1, term_step = args.transpose_b ? 1 : args.ldb;
+  const int64_t columns = args.transpose_b ? group_lines : lines_side_by_side;
+  const int64_t pieces = divide_up(args.n, columns);
+  parallel_pieces(divide_up(args.k, block_k) * pieces, 1, [&](int64_t piece, int64_t) {
+    const int64_t column = piece % pieces * columns, term = piece / pieces * block_k;
+    pack_b({.data = args.b + column * column_step + term * term_step,
+            .line_step = column_step,
+            .term_step = term_step,
+            .lines = std::min(columns, args.n - column),
+            .terms = packed.terms_of_block(term)},
+           packed.at(column, term));
+  });
+  return memory;
 }
 
 #if defined(__x86_64__)
@@ -182,15 +219,8 @@ const Instructions* fastest_instructions() {
 }
 
 void gemm_with(const Instructions& instructions, const Gemm<float>& args) {
-  const Tensor a = packed_memory(args.m, args.k);
-  pack_all({.data = args.a,
-            .line_step = args.transpose_a ? 1 : args.lda,
-            .term_step = args.transpose_a ? args.lda : 1,
-            .lines = args.m,
-            .terms = args.k},
-           a, pack_a);
   const Tensor b = args.packed_b == nullptr ? packed_right_factor(args) : Tensor();
-  multiply_blocks(instructions, args, a.data<float>(), b.defined() ? b.data<float>() : args.packed_b);
+  multiply_blocks(instructions, args, b.defined() ? b.data<float>() : args.packed_b);
 }
 
 void gemm_of_rounded(const Gemm<float>& args) {
