@@ -177,7 +177,12 @@ class CudaBackend final : private Foundation, public KernelBackend<StreamLaunche
   }
   void rehearse(const std::function<void()>& work) override {
     const CaptureScope scope(*this);
-    work();
+    try {
+      work();
+    } catch (...) {
+      join_products();  // what runs beside still reads its factors
+      throw;
+    }
     join_products();
   }
 
@@ -191,10 +196,12 @@ class CudaBackend final : private Foundation, public KernelBackend<StreamLaunche
       backend.join_products();  // a capture cannot wait for what is no part of it
       backend.allocator_.begin_capture();
       backend.is_capturing_ = true;
+      backend.products_.keep_plans(true);
     }
     ~CaptureScope() {
       backend.work_beside_.forget();
       backend.is_capturing_ = false;
+      backend.products_.keep_plans(false);
       backend.allocator_.end_capture();
     }
     CaptureScope(const CaptureScope&) = delete;

@@ -14,7 +14,7 @@ namespace normtune::cuda {
 namespace {
 
 constexpr size_t workspace_bytes = size_t{32} << 20;
-/// Packed batches bring ever new numbers of rows: beyond so many shapes all are forgotten.
+/// Packed batches bring ever new numbers of rows: beyond so many shapes those of evaluations are forgotten.
 constexpr size_t most_plans = 4096;
 
 /// The largest power of two, up to 256, that divides the address.
@@ -195,11 +195,15 @@ std::unique_ptr<MatrixProducts::Plan> MatrixProducts::make_plan(const Product& p
 
 /// Null as above.
 MatrixProducts::Plan* MatrixProducts::plan_for(const Product& product) {
-  if (plans_.size() >= most_plans) plans_.clear();
   const Key key = key_of(product);
   auto found = plans_.find(key);
-  if (found == plans_.end()) found = plans_.emplace(key, make_plan(product)).first;
-  return found->second.get();
+  if (found == plans_.end()) {
+    if (plans_.size() >= most_plans)
+      std::erase_if(plans_, [](const auto& known) { return !known.second.is_kept; });
+    found = plans_.emplace(key, KnownPlan{make_plan(product)}).first;
+  }
+  found->second.is_kept |= keeps_plans_;
+  return found->second.plan.get();
 }
 
 bool MatrixProducts::multiply(const Product& product) {

@@ -41,9 +41,15 @@ class MatrixProducts {
   /// m, n and k are at least 1. A bias is for products that are no batch. Returns whether it was added:
   /// cuBLASLt cannot do that for every shape.
   bool multiply(const Product& product);
+  /// Whether the plans used from now on are kept for good: a capture must find those of its rehearsal.
+  void keep_plans(bool keeps) { keeps_plans_ = keeps; }
 
  private:
   struct Plan;  // descriptors and algorithm of one shape
+  struct KnownPlan {
+    std::unique_ptr<Plan> plan;  // null for a bias that cuBLASLt cannot add
+    bool is_kept = false;
+  };
   using Key = std::array<int64_t, 19>;
 
   static Key key_of(const Product& product);
@@ -55,7 +61,8 @@ class MatrixProducts {
   const Stream& stream_;
   void* workspace_;
   cublasLtHandle_t handle_ = nullptr;
-  std::map<Key, std::unique_ptr<Plan>> plans_;
+  std::map<Key, KnownPlan> plans_;
+  bool keeps_plans_ = false;
 };
 
 }  // namespace normtune::cuda

@@ -50,10 +50,9 @@ const UpdateNumbers& CapturedSteps::run(const TrainingBatch& batch, const Forwar
     return step.numbers;
   }
   if (steps_.size() == most_steps) steps_.clear();
-  Step& step = steps_[key];
-  step.batch = copied_to(model_.device(), batch);
+  Step step{.batch = copied_to(model_.device(), batch)};
   backend.rehearse([&] { enqueue(step, context, max_grad_norm); });
-  return step.numbers;
+  return steps_.emplace(key, std::move(step)).first->second.numbers;  // unless the rehearsal has failed
 }
 
 void CapturedSteps::enqueue(Step& step, const ForwardContext& context, double max_grad_norm) {

@@ -13,7 +13,7 @@
 namespace normtune {
 
 /// Changes when the same options and files would give other numbers.
-inline constexpr int numbers_version = 1;
+inline constexpr int numbers_version = 2;
 
 /// The first 16 digits of the identity's SHA-256.
 std::string run_id(const nlohmann::json& identity);

@@ -87,13 +87,13 @@ struct Silu {
 };
 
 /// The derivatives above lie in [-0.13, 1.13], so that a byte can hold one in steps of 1 / 200, from -27 /
-/// 200 on: 0 and 1, the slopes far from 0, exactly, others to 0.0025. That is about what bfloat16 loses of
-/// the gradient that it is multiplied by, and as much as its rounding of x changes the derivative at x
-/// (Novikov et al. 2022, arXiv:2202.00441, train with 3 or 4 bits).
+/// 200 on: 0 and 1, the slopes far from 0, exactly, others with an error of at most 0.0025; rounding to
+/// bfloat16 changes a slope near 1 as much, a small one less (Novikov et al. 2022, arXiv:2202.00441, train
+/// with 3 or 4 bits). NaN becomes the smallest slope: a loss that depends on it is NaN as well.
 template <typename T>
 NORMTUNE_INLINE uint8_t derivative_byte(T derivative) {
-  const T steps = derivative * T(200) + T(27.5);    // truncated below, which rounds
-  const T not_below = steps > T(0) ? steps : T(0);  // nor NaN
+  const T steps = derivative * T(200) + T(27.5);  // truncated below, which rounds
+  const T not_below = steps > T(0) ? steps : T(0);
   return static_cast<uint8_t>(static_cast<int32_t>(not_below < T(255) ? not_below : T(255)));
 }
 

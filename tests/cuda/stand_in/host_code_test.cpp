@@ -189,6 +189,26 @@ BOOST_AUTO_TEST_CASE(captured_work_takes_the_memory_of_the_pool) {
   check_all_is_well();
 }
 
+/// Plans of cuBLASLt are forgotten when there are many, but not those that a capture needs.
+BOOST_AUTO_TEST_CASE(a_capture_finds_the_plans_of_its_rehearsal) {
+  const Tensor a = Tensor::full({1, 4200}, 1, DType::float32, cuda_device);
+  Tensor product;
+  const auto work = [&] {
+    product = Tensor::empty({1, 1}, DType::float32, cuda_device);
+    the_backend().matmul({.a = a, .b = a, .transpose_b = true, .c = product});
+  };
+  the_backend().rehearse(work);
+  const Tensor other = Tensor::empty({1, 1}, DType::float32, cuda_device);
+  for (int64_t terms = 1; terms < 4200; ++terms) {
+    const MatrixRef part = MatrixRef(a).columns(0, terms);
+    the_backend().matmul({.a = part, .b = part, .transpose_b = true, .c = other});
+  }
+  const int64_t before = stand_in::counts().first_uses.in_captures();
+  the_backend().capture(work)->replay();
+  BOOST_TEST(product.item() == 4200);
+  BOOST_TEST(stand_in::counts().first_uses.in_captures() == before);
+}
+
 BOOST_AUTO_TEST_CASE(a_pool_that_cannot_be_trimmed) {
   stand_in::fail_call("cudaMemPoolTrimTo", cudaErrorIllegalAddress);
   const auto work = [] { Tensor::full({int64_t{1} << 27}, 1, DType::float32, cuda_device); };
