@@ -36,7 +36,8 @@ void declare(Options& options, BenchOptions& bench) {
   options.boolean("last_layer_cls_only", bench.last_layer_cls_only,
                   "computes the last layer for the [CLS] rows alone, as training does");
   options.boolean("cuda_graphs", bench.cuda_graphs, "launches a step on a CUDA device as a whole");
-  options.integer("repeats", bench.repeats, at_least_1, "timed passes, after one that is discarded (on a device two)");
+  options.integer("repeats", bench.repeats, at_least_1,
+                  "timed passes, after one that is discarded (on a device two)");
   add_method_options(options, bench.method);
   add_common_options(options, bench.common);
 }

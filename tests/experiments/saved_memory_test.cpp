@@ -41,7 +41,8 @@ double saved_bytes_per_unit(const std::string& method, bool last_layer_cls_only)
 BOOST_AUTO_TEST_SUITE(saved_memory)
 
 // Needed in float32 without computing a product twice: the normalized rows of two LayerNorms (8), query, key
-// and value (12), the activation's input or derivative (16): 36 bytes per hidden unit, and a few numbers per row.
+// and value (12), the activation's input or derivative (16): 36 bytes per hidden unit, and a few numbers per
+// row.
 BOOST_AUTO_TEST_CASE(layernorm_only_keeps_what_it_needs) {
   for (const char* method : {"layernorm", "layernorm-all", "layernorm-bias", "bitfit"}) {
     const double saved = saved_bytes_per_unit(method, false);
