@@ -24,14 +24,6 @@ constexpr int64_t block_m = 64, rows_worth_packing = 256;
 // Tasks for each thread if possible, so that none waits long for the slowest.
 constexpr int64_t tasks_per_thread = 4;
 
-int64_t divide_up(int64_t value, int64_t divisor) {
-  return (value + divisor - 1) / divisor;
-}
-
-int64_t round_up(int64_t value, int64_t multiple) {
-  return divide_up(value, multiple) * multiple;
-}
-
 template <typename T>
 void set_to_zero(const Gemm<T>& args) {
   for (int64_t i = 0; i < args.m; ++i) std::fill(args.c + i * args.ldc, args.c + i * args.ldc + args.n, T(0));
@@ -128,11 +120,8 @@ void multiply(const Gemm<T>& args, Range terms, Range rows, Range columns, const
                                   .tile_step = tiling.rows * args.lda,
                                   .row_step = args.lda,
                                   .k_step = 1,
-                                  .panels = panels,
                                   .m = rows.size,
                                   .k = terms.size,
-                                  .n = columns.size,
-                                  .c = args.c + rows.begin * args.ldc + columns.begin,
                                   .ldc = args.ldc,
                                   .accumulate = args.accumulate || terms.begin > 0};
   if (args.transpose_a) {
@@ -141,7 +130,13 @@ void multiply(const Gemm<T>& args, Range terms, Range rows, Range columns, const
     product.row_step = 1;
     product.k_step = tiling.rows;
   }
-  tiling.multiply_panels(product);
+  const Pieces pieces = column_pieces<T>(columns.size, block_n);
+  for (int64_t i = 0; i < pieces.count(); ++i) {
+    product.panels = panels + pieces[i].begin * terms.size;
+    product.n = pieces[i].size;
+    product.c = args.c + rows.begin * args.ldc + columns.begin + pieces[i].begin;
+    tiling.multiply_panels(product);
+  }
   if (terms.begin + terms.size == args.k) add_bias(args, rows.begin, rows.size, columns.begin, columns.size);
 }
 
@@ -217,15 +212,12 @@ void multiply_transposed(const Gemm<T>& args) {
       if (!cuts_rows) pack_a(args, terms, all_rows, other);
 #pragma omp for schedule(dynamic)
       for (int64_t task = 0; task < pieces.count(); ++task) {
-        const Range piece = pieces[task];
-        if (!cuts_rows) {
-          multiply(args, terms, all_rows, piece, other, panels_of(args, terms, piece, memory.data));
-          continue;
-        }
-        pack_a(args, terms, piece, memory.data);
-        const Pieces columns = column_pieces<T>(args.n, block_n);
-        for (int64_t i = 0; i < columns.count(); ++i) {
-          multiply(args, terms, piece, columns[i], memory.data, all_panels + columns[i].begin * terms.size);
+        if (cuts_rows) {
+          pack_a(args, terms, pieces[task], memory.data);
+          multiply(args, terms, pieces[task], all_columns, memory.data, all_panels);
+        } else {
+          const T* panels = panels_of(args, terms, pieces[task], memory.data);
+          multiply(args, terms, all_rows, pieces[task], other, panels);
         }
       }
     }

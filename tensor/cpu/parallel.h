@@ -7,6 +7,14 @@
 
 namespace normtune {
 
+inline int64_t divide_up(int64_t value, int64_t divisor) {
+  return (value + divisor - 1) / divisor;
+}
+
+inline int64_t round_up(int64_t value, int64_t multiple) {
+  return divide_up(value, multiple) * multiple;
+}
+
 /// Elements that one thread takes at a time in an element-wise kernel.
 constexpr int64_t elements_per_piece = 16384;
 
@@ -15,7 +23,7 @@ constexpr int64_t elements_per_piece = 16384;
 /// piece has the same bits for any number of threads.
 template <typename Body>
 void parallel_pieces(int64_t count, int64_t grain, const Body& body) {
-  const int64_t pieces = (count + grain - 1) / grain;
+  const int64_t pieces = divide_up(count, grain);
 #pragma omp parallel for schedule(static) if (pieces > 1)
   for (int64_t piece = 0; piece < pieces; ++piece) {
     body(piece * grain, std::min((piece + 1) * grain, count));
@@ -39,7 +47,7 @@ void parallel_rows(int64_t rows, int64_t columns, const Body& body) {
 constexpr int64_t rows_per_partial_sum = 32;
 
 inline int64_t num_partial_sums(int64_t rows) {
-  return (rows + rows_per_partial_sum - 1) / rows_per_partial_sum;
+  return divide_up(rows, rows_per_partial_sum);
 }
 
 /// output[j] = sum over i of partial[i, j], in the order of i.

@@ -29,14 +29,6 @@ constexpr int64_t lines_side_by_side = 8 * group_lines;
 // From here on c is too large to be in the caches when it is read again: it is written past them.
 constexpr int64_t streamed_elements = 2 << 20;
 
-int64_t divide_up(int64_t value, int64_t divisor) {
-  return (value + divisor - 1) / divisor;
-}
-
-int64_t round_up(int64_t value, int64_t multiple) {
-  return divide_up(value, multiple) * multiple;
-}
-
 /// Memory for a packed factor: two elements in each float32.
 Tensor packed_memory(int64_t lines, int64_t terms) {
   return Tensor::empty({packed_elements(lines, terms) / 2}, DType::float32);
