@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <chrono>
 
-#include "tensor/cpu/bf16/gemm.h"
+#include "tensor/cpu/bf16/packed.h"
 #include "tensor/cpu/cpu_backend.h"
 #include "tensor/cpu/parallel.h"
 #include "tensor/cpu/vector/dispatch.h"
@@ -56,7 +56,7 @@ double copy_gbs() {
 
 MachineRoof CpuBackend::measure_roof(DType dtype) {
   const bf16::Instructions* bf16_instructions =
-      dtype == DType::float32 && product_precision_ == ProductPrecision::bf16 ? bf16::fastest_instructions()
+      dtype == DType::float32 && product_precision_ == ProductPrecision::bf16 ? bf16::instructions()
                                                                               : nullptr;
   const double gflops = bf16_instructions != nullptr
                             ? best_gflops(bf16_instructions->multiply_adds, 500'000)

@@ -10,23 +10,6 @@ BOOST_AUTO_TEST_SUITE(bf16_matmul)
 
 namespace {
 
-using Product = void (*)(const Gemm<float>&);
-
-struct NamedProduct {
-  const char* name;
-  Product multiply;
-};
-
-/// All ways that this machine has.
-std::vector<NamedProduct> ways() {
-  std::vector<NamedProduct> products = {{"by the fastest instructions", bf16::gemm},
-                                        {"of rounded factors", bf16::gemm_of_rounded}};
-  if (bf16::has_pairs()) {
-    products.push_back({"by pairs", [](const Gemm<float>& args) { bf16::gemm_with(bf16::pairs, args); }});
-  }
-  return products;
-}
-
 struct Case {
   int64_t m, n, k;
 };
@@ -84,12 +67,11 @@ std::vector<double> reference(const Gemm<float>& args) {
 }  // namespace
 
 BOOST_AUTO_TEST_CASE(equals_three_loops_over_rounded_factors) {
-  for (const auto& [name, multiply] : ways()) {
+  for_each_instruction_set([] {
     for (const Case& size : cases) {
       for (int orientation = 0; orientation < 16; ++orientation) {
         const bool transpose_a = orientation & 1, transpose_b = orientation & 2, accumulate = orientation & 4;
-        BOOST_TEST_CONTEXT(name << ": " << size.m << " x " << size.n << " x " << size.k << ", "
-                                << orientation) {
+        BOOST_TEST_CONTEXT(size.m << " x " << size.n << " x " << size.k << ", " << orientation) {
           dirty_free_memory();
           const Tensor a = random_tensor(shape_of(transpose_a, size.m, size.k), DType::float32, 1, 1);
           const Tensor b = random_tensor(shape_of(transpose_b, size.k, size.n), DType::float32, 2, 1);
@@ -98,12 +80,12 @@ BOOST_AUTO_TEST_CASE(equals_three_loops_over_rounded_factors) {
           Gemm<float> args = product_of(size, a, transpose_a, b, transpose_b, c, accumulate);
           if (orientation & 8) args.bias = bias.data<float>();
           const std::vector<double> expected = reference(args);
-          multiply(args);
+          bf16::gemm(args);
           BOOST_CHECK(largest_error(values_of(c), expected) <= 4e-7 * static_cast<double>(size.k + 10));
         }
       }
     }
-  }
+  });
 }
 
 BOOST_AUTO_TEST_CASE(rounds_to_nearest_and_ties_to_even) {
@@ -112,37 +94,37 @@ BOOST_AUTO_TEST_CASE(rounds_to_nearest_and_ties_to_even) {
                                      0x1.FFp127F};
   const std::vector<double> expected = {1, 1 + 0x1p-6, 1 + 0x1p-7, -1, INFINITY};
   const Tensor a = Tensor::from_values({5, 1}, inputs), one = Tensor::full({1, 1}, 1, DType::float32);
-  for (const auto& [name, multiply] : ways()) {
+  for_each_instruction_set([&] {
     const Tensor c = Tensor::empty({5, 1}, DType::float32);
-    multiply(product_of({5, 1, 1}, a, false, one, false, c, false));
-    BOOST_TEST(values_of(c) == expected, name);
-  }
+    bf16::gemm(product_of({5, 1, 1}, a, false, one, false, c, false));
+    BOOST_TEST(values_of(c) == expected);
+  });
 }
 
 BOOST_AUTO_TEST_CASE(nan_goes_through) {
   const Tensor a = Tensor::full({3, 40}, NAN, DType::float32), b = Tensor::full({40, 2}, 1, DType::float32);
-  for (const auto& [name, multiply] : ways()) {
+  for_each_instruction_set([&] {
     const Tensor c = Tensor::full({3, 2}, 0, DType::float32);
-    multiply(product_of({3, 2, 40}, a, false, b, false, c, false));
-    for (const double value : values_of(c)) BOOST_TEST(std::isnan(value), name);
-  }
+    bf16::gemm(product_of({3, 2, 40}, a, false, b, false, c, false));
+    for (const double value : values_of(c)) BOOST_TEST(std::isnan(value));
+  });
 }
 
 BOOST_AUTO_TEST_CASE(any_threads_and_any_other_rows_give_equal_bits) {
   const Tensor a = random_tensor({301, 1100}, DType::float32, 1),
                b = random_tensor({290, 1100}, DType::float32, 2);
-  for (const auto& [name, multiply] : ways()) {
-    const auto product = [&, multiply = multiply](const Tensor& rows) {
+  for_each_instruction_set([&] {
+    const auto product = [&](const Tensor& rows) {
       const Tensor c = Tensor::empty({rows.size(0), 290}, DType::float32);
-      multiply(product_of({rows.size(0), 290, 1100}, rows, false, b, true, c, false));
+      bf16::gemm(product_of({rows.size(0), 290, 1100}, rows, false, b, true, c, false));
       return c;
     };
-    check_bits_for_any_threads(name, [&] { return std::vector<Tensor>{product(a)}; });
+    check_bits_for_any_threads("product", [&] { return std::vector<Tensor>{product(a)}; });
     const Tensor whole = product(a);
     for (const auto& [begin, end] : {std::pair{0, 1}, {5, 38}, {100, 301}}) {
-      BOOST_TEST(equal_bits(product(a.slice(begin, end)), whole.slice(begin, end)), name);
+      BOOST_TEST(equal_bits(product(a.slice(begin, end)), whole.slice(begin, end)));
     }
-  }
+  });
 }
 
 /// A large c is written past the caches, a few of its rows are not.
@@ -151,24 +133,24 @@ BOOST_AUTO_TEST_CASE(a_large_product_has_the_bits_of_its_rows) {
   const Tensor a = random_tensor({m, k}, DType::float32, 1);
   for (const int64_t n : {1456, 1487, 1488}) {  // its rows begin at cache lines, or not
     const Tensor b = random_tensor({n, k}, DType::float32, 2), bias = random_tensor({n}, DType::float32, 3);
-    for (const auto& [name, multiply] : ways()) {
+    for_each_instruction_set([&] {
       for (const bool with_bias : {false, true}) {
-        const auto product = [&, multiply = multiply](const Tensor& rows) {
+        const auto product = [&](const Tensor& rows) {
           dirty_free_memory();
           const Tensor c = Tensor::empty({rows.size(0), n}, DType::float32);
           Gemm<float> args = product_of({rows.size(0), n, k}, rows, false, b, true, c, false);
           if (with_bias) args.bias = bias.data<float>();
-          multiply(args);
+          bf16::gemm(args);
           return c;
         };
         const Tensor whole = product(a);
         for (int64_t begin = 0; begin < m; begin += 131) {
-          BOOST_TEST_CONTEXT(name << ", " << n << " columns, rows from " << begin) {
+          BOOST_TEST_CONTEXT(n << " columns, rows from " << begin) {
             BOOST_TEST(equal_bits(product(a.slice(begin, begin + 131)), whole.slice(begin, begin + 131)));
           }
         }
       }
-    }
+    });
   }
 }
 

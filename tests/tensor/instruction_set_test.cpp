@@ -1,5 +1,6 @@
 #include <boost/test/unit_test.hpp>
 
+#include "tensor/cpu/bf16/packed.h"
 #include "tensor/cpu/vector/dispatch.h"
 #include "tensor/error.h"
 
@@ -18,6 +19,19 @@ BOOST_AUTO_TEST_CASE(can_be_chosen) {
   for (const std::string& name : supported_cpu_instruction_sets()) {
     set_cpu_instruction_set(name);
     BOOST_TEST(cpu_instruction_set() == name);
+  }
+  set_cpu_instruction_set(before);
+}
+
+/// "avx512" and less compute them in float32 even where the processor could do otherwise.
+BOOST_AUTO_TEST_CASE(products_of_bfloat16_follow_the_choice) {
+  const std::string before = cpu_instruction_set();
+  for (const std::string& name : supported_cpu_instruction_sets()) {
+    set_cpu_instruction_set(name);
+    const bf16::Instructions* expected = name == "amx"           ? &bf16::tiles
+                                         : name == "avx512_bf16" ? &bf16::pairs
+                                                                 : nullptr;
+    BOOST_TEST(bf16::instructions() == expected, name);
   }
   set_cpu_instruction_set(before);
 }

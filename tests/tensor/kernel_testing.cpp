@@ -48,18 +48,26 @@ double largest_error(const std::vector<double>& found, const std::vector<double>
   return largest;
 }
 
-void for_each_setting(const std::function<void(DType)>& body) {
+void for_each_instruction_set(const std::function<void()>& body) {
   const std::string before = cpu_instruction_set();
   for (const std::string& name : supported_cpu_instruction_sets()) {
     set_cpu_instruction_set(name);
+    BOOST_TEST_CONTEXT("instruction set " << name) {
+      body();
+    }
+  }
+  set_cpu_instruction_set(before);
+}
+
+void for_each_setting(const std::function<void(DType)>& body) {
+  for_each_instruction_set([&] {
     for (const DType dtype : {DType::float32, DType::float64}) {
-      BOOST_TEST_CONTEXT("instruction set " << name << ", " << to_string(dtype)) {
+      BOOST_TEST_CONTEXT(to_string(dtype)) {
         dirty_free_memory();
         body(dtype);
       }
     }
-  }
-  set_cpu_instruction_set(before);
+  });
 }
 
 void check_bits_for_any_threads(std::string_view name, const std::function<std::vector<Tensor>()>& kernel) {

@@ -32,7 +32,10 @@ struct Tolerance {
 inline constexpr Tolerance elementwise{1e-14, 1e-6};
 inline constexpr Tolerance reduction{1e-12, 1e-5};  ///< sums over some hundred terms of size 1
 
-/// Calls body(dtype) for float32 and float64 with each instruction set of this machine.
+/// Calls body() with each instruction set of this machine.
+void for_each_instruction_set(const std::function<void()>& body);
+
+/// Calls body(dtype) for float32 and float64 with each of them.
 void for_each_setting(const std::function<void(DType)>& body);
 
 /// Runs `kernel`, which returns its results, with 1, 2, 3, 4, 8 and 16 threads, and checks that all bits

@@ -1,17 +1,12 @@
 #include "tensor/cpu/bf16/gemm.h"
 
-#if defined(__x86_64__)
-#include <cpuid.h>
-#endif
-#include <sys/syscall.h>
-#include <unistd.h>
-
 #include <omp.h>
 
 #include <algorithm>
-#include <bit>
 
+#include "tensor/cpu/bf16/packed.h"
 #include "tensor/cpu/parallel.h"
+#include "tensor/cpu/vector/dispatch.h"
 
 namespace normtune::bf16 {
 namespace {
@@ -161,55 +156,6 @@ Tensor packed_right_factor(const Gemm<float>& args) {
   return memory;
 }
 
-#if defined(__x86_64__)
-/// Bits of cpuid's leaf 7.
-bool processor_has_tiles() {
-  constexpr unsigned amx_bf16 = 1U << 22, amx_tile = 1U << 24;
-  unsigned a = 0, b = 0, c = 0, d = 0;
-  return __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d & amx_bf16) != 0 && (d & amx_tile) != 0;
-}
-
-bool processor_has_pairs() {
-  constexpr unsigned avx512_bf16 = 1U << 5;
-  unsigned a = 0, b = 0, c = 0, d = 0;
-  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
-         __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-         __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a & avx512_bf16) != 0;
-}
-#endif
-
-}  // namespace
-
-int64_t packed_elements(int64_t lines, int64_t terms) {
-  return divide_up(lines, group_lines) * divide_up(terms, tile_terms) * group_elements;
-}
-
-bool has_tiles() {
-#if defined(__x86_64__)
-  // The system hands out the tiles' registers only to processes that ask: ARCH_REQ_XCOMP_PERM,
-  // XFEATURE_XTILEDATA.
-  static const bool available = tiles.multiply != nullptr && has_pairs() && processor_has_tiles() &&
-                                syscall(SYS_arch_prctl, 0x1023, 18) == 0;
-  return available;
-#else
-  return false;
-#endif
-}
-
-bool has_pairs() {
-#if defined(__x86_64__)
-  static const bool available = pairs.multiply != nullptr && processor_has_pairs();
-  return available;
-#else
-  return false;
-#endif
-}
-
-const Instructions* fastest_instructions() {
-  if (has_tiles()) return &tiles;
-  return has_pairs() ? &pairs : nullptr;
-}
-
 void gemm_with(const Instructions& instructions, const Gemm<float>& args) {
   const Tensor b = args.packed_b == nullptr ? packed_right_factor(args) : Tensor();
   multiply_blocks(instructions, args, b.defined() ? b.data<float>() : args.packed_b);
@@ -226,8 +172,14 @@ void gemm_of_rounded(const Gemm<float>& args) {
   normtune::gemm(product);
 }
 
+}  // namespace
+
+int64_t packed_elements(int64_t lines, int64_t terms) {
+  return divide_up(lines, group_lines) * divide_up(terms, tile_terms) * group_elements;
+}
+
 Tensor pack_factor(const Gemm<float>& args) {
-  if (fastest_instructions() != nullptr) return packed_right_factor(args);
+  if (instructions() != nullptr) return packed_right_factor(args);
   Gemm<float> product = args;
   const Tensor rounded_b = round_right_factor(product);
   return normtune::pack_factor(product);
@@ -235,9 +187,8 @@ Tensor pack_factor(const Gemm<float>& args) {
 
 void gemm(const Gemm<float>& args) {
   const bool trivial = args.m == 0 || args.n == 0 || args.k == 0;
-  const Instructions* instructions = fastest_instructions();
-  if (instructions != nullptr && !trivial) {
-    gemm_with(*instructions, args);
+  if (instructions() != nullptr && !trivial) {
+    gemm_with(*instructions(), args);
   } else {
     gemm_of_rounded(args);
   }

@@ -1,7 +1,14 @@
 #include "tensor/cpu/vector/dispatch.h"
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 #include <cstdlib>
 
+#include "tensor/cpu/bf16/packed.h"
 #include "tensor/cpu/vector/instruction_sets.h"
 #include "tensor/error.h"
 
@@ -12,16 +19,44 @@ struct InstructionSet {
   const char* name;
   const vector::Loops<float>* float_loops;
   const vector::Loops<double>* double_loops;
+  const bf16::Instructions* bf16_instructions = nullptr;
 };
+
+#if defined(__x86_64__)
+bool has_avx512() {
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+         __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+         __builtin_cpu_supports("fma");
+}
+
+/// The compiler knows the instructions, and the processor has AVX-512's for pairs of bfloat16.
+bool has_pairs() {
+  constexpr unsigned avx512_bf16 = 1U << 5;  // of cpuid's leaf 7.1
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return bf16::pairs.multiply != nullptr && has_avx512() && __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 &&
+         (a & avx512_bf16) != 0;
+}
+
+/// The same with AMX's for tiles, whose registers the system hands out only to processes that ask:
+/// ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA.
+bool has_tiles() {
+  constexpr unsigned amx_bf16 = 1U << 22, amx_tile = 1U << 24;  // of cpuid's leaf 7.0
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return bf16::tiles.multiply != nullptr && has_pairs() && __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 &&
+         (d & amx_bf16) != 0 && (d & amx_tile) != 0 && syscall(SYS_arch_prctl, 0x1023, 18) == 0;
+}
+#endif
 
 std::vector<InstructionSet> supported() {
   std::vector<InstructionSet> sets;
 #if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
-      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-      __builtin_cpu_supports("fma")) {
-    sets.push_back({"avx512", &vector::avx512::float_loops, &vector::avx512::double_loops});
-  }
+  const InstructionSet avx512{"avx512", &vector::avx512::float_loops, &vector::avx512::double_loops};
+  const auto with_bf16 = [&](const char* name, const bf16::Instructions& instructions) {
+    sets.push_back({name, avx512.float_loops, avx512.double_loops, &instructions});
+  };
+  if (has_tiles()) with_bf16("amx", bf16::tiles);
+  if (has_pairs()) with_bf16("avx512_bf16", bf16::pairs);
+  if (has_avx512()) sets.push_back(avx512);
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
     sets.push_back({"avx2", &vector::avx2::float_loops, &vector::avx2::double_loops});
   }
@@ -71,6 +106,10 @@ const vector::Loops<float>& vector::loops<float>() {
 template <>
 const vector::Loops<double>& vector::loops<double>() {
   return *in_use().double_loops;
+}
+
+const bf16::Instructions* bf16::instructions() {
+  return in_use().bf16_instructions;
 }
 
 }  // namespace normtune

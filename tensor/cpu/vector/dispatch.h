@@ -7,8 +7,9 @@
 
 namespace normtune {
 
-/// The instruction set that the CPU kernels use: "avx512", "avx2" or "baseline". It is the best one of this
-/// machine, or the one that the environment variable NORMTUNE_CPU_ISA names.
+/// The instruction set that the CPU kernels use: "amx", "avx512_bf16", "avx512", "avx2" or "baseline". It is
+/// the best one of this machine, or the one that the environment variable NORMTUNE_CPU_ISA names. The first
+/// three differ in products of bfloat16 alone.
 std::string cpu_instruction_set();
 
 /// Those that this machine can run, the best one first.
@@ -28,4 +29,13 @@ template <>
 const Loops<double>& loops<double>();
 
 }  // namespace vector
+
+namespace bf16 {
+
+struct Instructions;
+
+/// Those of the instruction set in use for products of bfloat16; null if it has none.
+const Instructions* instructions();
+
+}  // namespace bf16
 }  // namespace normtune
