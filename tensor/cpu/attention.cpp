@@ -6,6 +6,7 @@
 #include "tensor/cpu/cpu_backend.h"
 #include "tensor/cpu/dropout_rows.h"
 #include "tensor/cpu/gemm.h"
+#include "tensor/cpu/task_grid.h"
 #include "tensor/cpu/vector/dispatch.h"
 #include "tensor/widened.h"
 
@@ -56,16 +57,19 @@ void for_each_pair(const Args& args, int64_t scratch_blocks, const Body& body) {
   const int64_t block_elements = largest_block(query_cu_seqlens, cu_seqlens, batch);
   const Tensor scratch =
       Tensor::empty({omp_get_max_threads(), scratch_blocks, block_elements}, dtype_of<T>());
-#pragma omp parallel for schedule(dynamic)
-  for (int64_t i = 0; i < batch * args.num_heads; ++i) {
-    const int64_t s = i / args.num_heads;
-    T* own_scratch = scratch.data<T>() + omp_get_thread_num() * scratch_blocks * block_elements;
-    body(Pair{.head = i % args.num_heads,
-              .key_begin = cu_seqlens[s],
-              .num_keys = cu_seqlens[s + 1] - cu_seqlens[s],
-              .query_begin = query_cu_seqlens[s],
-              .query_end = query_cu_seqlens[s + 1]},
-         own_scratch, block_elements);
+  TaskGrid pairs(batch, args.num_heads, omp_get_max_threads());
+#pragma omp parallel
+  {
+    const int64_t thread = omp_get_thread_num();
+    while (const auto pair = pairs.next(thread)) {
+      const int64_t s = pair->row;
+      body(Pair{.head = pair->column,
+                .key_begin = cu_seqlens[s],
+                .num_keys = cu_seqlens[s + 1] - cu_seqlens[s],
+                .query_begin = query_cu_seqlens[s],
+                .query_end = query_cu_seqlens[s + 1]},
+           scratch.data<T>() + thread * scratch_blocks * block_elements, block_elements);
+    }
   }
 }
 

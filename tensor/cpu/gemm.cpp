@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "tensor/cpu/parallel.h"
+#include "tensor/cpu/task_grid.h"
 #include "tensor/cpu/vector/dispatch.h"
 
 // The product is the one of Goto and van de Geijn (2008, "Anatomy of high-performance matrix
@@ -21,6 +22,8 @@ constexpr int64_t block_k = 384;
 constexpr int64_t block_n = 192, smallest_block_n = block_n / 2;
 // Rows of a task whose panels are packed already, and the fewest beside which packing them is little work.
 constexpr int64_t block_m = 64, rows_worth_packing = 256;
+// From so many rows for each column on, packing all columns in each thread is little beside multiplying.
+constexpr int64_t rows_for_each_column = 4;
 // Tasks for each thread if possible, so that none waits long for the slowest.
 constexpr int64_t tasks_per_thread = 4;
 
@@ -148,37 +151,49 @@ void multiply(const Gemm<T>& args, Range terms, Range rows, Range columns, const
 template <typename T>
 struct Tasks {
   Pieces rows, columns;
+  /// Whether a thread has a share of the rows or of the columns. Rows are what it computed in the kernel
+  /// before, but then each thread packs all columns.
+  bool shares_rows;
 
-  explicit Tasks(const Gemm<T>& args) {
-    const int64_t wanted = tasks_per_thread * omp_get_max_threads();
+  explicit Tasks(const Gemm<T>& args)
+      : shares_rows(args.packed_b != nullptr || args.m >= rows_for_each_column * args.n) {
+    const int64_t threads = omp_get_max_threads(), wanted = tasks_per_thread * threads;
     const int64_t fewest_rows = args.packed_b != nullptr ? block_m : rows_worth_packing;
     int64_t row_pieces = divide_up(args.m, fewest_rows);
     const int64_t step = divide_up(args.n, block_n) * row_pieces < wanted ? smallest_block_n : block_n;
     const auto& tiling = vector::loops<T>().tiling;
     columns = column_pieces<T>(args.n, even_step(args.n, step, tiling.columns));
     if (args.packed_b == nullptr) row_pieces = std::min(row_pieces, divide_up(wanted, columns.count()));
+    if (shares_rows) row_pieces = round_up(row_pieces, threads);
     rows = {.total = args.m, .step = even_step(args.m, divide_up(args.m, row_pieces), tiling.rows)};
   }
 
-  int64_t count() const { return rows.count() * columns.count(); }
+  TaskGrid grid() const {
+    const int64_t threads = omp_get_max_threads();
+    return shares_rows ? TaskGrid(rows.count(), columns.count(), threads)
+                       : TaskGrid(columns.count(), rows.count(), threads);
+  }
+  Range rows_of(TaskGrid::Task task) const { return rows[shares_rows ? task.row : task.column]; }
+  Range columns_of(TaskGrid::Task task) const { return columns[shares_rows ? task.column : task.row]; }
 };
 
 /// a not transposed: its rows are read where they stand.
 template <typename T>
 void multiply_straight(const Gemm<T>& args) {
   const Tasks<T> tasks(args);
+  TaskGrid grid = tasks.grid();
   const T* no_tiles = nullptr;
-#pragma omp parallel if (tasks.count() > 1)
+#pragma omp parallel if (grid.count() > 1)
   {
     PieceMemory<T> memory;
     for (int64_t k_begin = 0; k_begin < args.k; k_begin += block_k) {
       const Range terms{k_begin, std::min(block_k, args.k - k_begin)};
-#pragma omp for schedule(dynamic)
-      for (int64_t task = 0; task < tasks.count(); ++task) {
-        const Range rows = tasks.rows[task % tasks.rows.count()];
-        const Range columns = tasks.columns[task / tasks.rows.count()];
-        multiply(args, terms, rows, columns, no_tiles, panels_of(args, terms, columns, memory.data));
+      while (const auto task = grid.next(omp_get_thread_num(), k_begin / block_k)) {
+        const Range columns = tasks.columns_of(*task);
+        multiply(args, terms, tasks.rows_of(*task), columns, no_tiles,
+                 panels_of(args, terms, columns, memory.data));
       }
+#pragma omp barrier
     }
   }
 }
@@ -202,6 +217,7 @@ void multiply_transposed(const Gemm<T>& args) {
   const int64_t other_side = cuts_rows ? padded_columns<T>(args.n) : padded_rows<T>(args.m);
   const Tensor others = Tensor::empty({threads, std::min(args.k, block_k) * other_side}, dtype_of<T>());
   const Range all_rows{0, args.m}, all_columns{0, args.n};
+  TaskGrid grid(pieces.count(), 1, threads);
 #pragma omp parallel num_threads(threads)
   {
     PieceMemory<T> memory;
@@ -210,16 +226,16 @@ void multiply_transposed(const Gemm<T>& args) {
       const Range terms{k_begin, std::min(block_k, args.k - k_begin)};
       const T* all_panels = cuts_rows ? panels_of(args, terms, all_columns, other) : nullptr;
       if (!cuts_rows) pack_a(args, terms, all_rows, other);
-#pragma omp for schedule(dynamic)
-      for (int64_t task = 0; task < pieces.count(); ++task) {
+      while (const auto task = grid.next(omp_get_thread_num(), k_begin / block_k)) {
+        const Range piece = pieces[task->row];
         if (cuts_rows) {
-          pack_a(args, terms, pieces[task], memory.data);
-          multiply(args, terms, pieces[task], all_columns, memory.data, all_panels);
+          pack_a(args, terms, piece, memory.data);
+          multiply(args, terms, piece, all_columns, memory.data, all_panels);
         } else {
-          const T* panels = panels_of(args, terms, pieces[task], memory.data);
-          multiply(args, terms, all_rows, pieces[task], other, panels);
+          multiply(args, terms, all_rows, piece, other, panels_of(args, terms, piece, memory.data));
         }
       }
+#pragma omp barrier
     }
   }
 }

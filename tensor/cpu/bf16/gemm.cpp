@@ -6,6 +6,7 @@
 
 #include "tensor/cpu/bf16/packed.h"
 #include "tensor/cpu/parallel.h"
+#include "tensor/cpu/task_grid.h"
 #include "tensor/cpu/vector/dispatch.h"
 
 namespace normtune::bf16 {
@@ -59,7 +60,8 @@ struct Tasks {
   }
 
   int64_t row_pieces() const { return divide_up(m, step_m); }
-  int64_t count() const { return row_pieces() * divide_up(n, step_n); }
+  int64_t column_pieces() const { return divide_up(n, step_n); }
+  int64_t count() const { return row_pieces() * column_pieces(); }
 };
 
 /// Packs rows [begin, begin + packed.lines) of a.
@@ -99,18 +101,21 @@ void multiply_blocks(const Instructions& instructions, const Gemm<float>& args, 
   const Tasks tasks(args.m, args.n);
   const int64_t threads = std::min<int64_t>(omp_get_max_threads(), tasks.count());
   const Tensor sums = memory_of_sums(args), rows = packed_memory(threads * tasks.step_m, args.k);
-#pragma omp parallel for schedule(dynamic) num_threads(threads)
-  for (int64_t task = 0; task < tasks.count(); ++task) {
-    const int64_t i = task % tasks.row_pieces() * tasks.step_m, thread = omp_get_thread_num();
-    const Packed<uint16_t> a{
-        reinterpret_cast<uint16_t*>(rows.data<float>()) + thread * packed_elements(tasks.step_m, args.k),
-        std::min(tasks.step_m, args.m - i), args.k};
-    pack_rows(args, i, a);
+  TaskGrid grid(tasks.row_pieces(), tasks.column_pieces(), threads);
+#pragma omp parallel num_threads(threads)
+  {
+    const int64_t thread = omp_get_thread_num();
+    uint16_t* rows_of_thread =
+        reinterpret_cast<uint16_t*>(rows.data<float>()) + thread * packed_elements(tasks.step_m, args.k);
     float* sums_of_thread = sums.defined() ? sums.data<float>() + thread * block_m * block_n : nullptr;
-    const int64_t begin = task / tasks.row_pieces() * tasks.step_n;
-    const int64_t end = std::min(begin + tasks.step_n, args.n);
-    for (int64_t j = begin; j < end; j += block_n) {
-      multiply_block(instructions, args, i, a, j, std::min(block_n, end - j), b, sums_of_thread);
+    while (const auto task = grid.next(thread)) {
+      const int64_t i = task->row * tasks.step_m, begin = task->column * tasks.step_n;
+      const Packed<uint16_t> a{rows_of_thread, std::min(tasks.step_m, args.m - i), args.k};
+      pack_rows(args, i, a);
+      const int64_t end = std::min(begin + tasks.step_n, args.n);
+      for (int64_t j = begin; j < end; j += block_n) {
+        multiply_block(instructions, args, i, a, j, std::min(block_n, end - j), b, sums_of_thread);
+      }
     }
   }
 }
