@@ -110,6 +110,8 @@ class ProtectedMemory final : public Allocator {
 
   void begin_capture() { captured_.begin_capture(); }
   void end_capture() { captured_.end_capture(); }
+  /// Or rehearsing.
+  bool is_capturing() const { return captured_.is_capturing(); }
 
   AllocatorStats stats() const override { return stats_; }
   void reset_peak() override { stats_.peak_in_use = stats_.in_use; }
@@ -222,7 +224,7 @@ class EmulatedBackend final : public cuda::KernelBackend<OpenLauncher> {
   void synchronize() override { wait(); }
 
   void copy_from_host(void* device_destination, const void* host_source, size_t bytes) override {
-    if (noted) throw std::logic_error("emulator: a copy from the host in captured work");
+    check_not_capturing("a copy from the host");
     if (bytes > (size_t{1} << 20)) wait();  // as a real device does
     move_bytes(device_destination, host_source, bytes);
   }
@@ -248,7 +250,7 @@ class EmulatedBackend final : public cuda::KernelBackend<OpenLauncher> {
       std::vector<std::byte> bytes_;
       bool is_there_ = false;
     };
-    if (noted) throw std::logic_error("emulator: a copy to the host in captured work");
+    check_not_capturing("a copy to the host");
     return std::make_unique<WaitedForCopy>(device_source, bytes);
   }
 
@@ -263,7 +265,7 @@ class EmulatedBackend final : public cuda::KernelBackend<OpenLauncher> {
   }
   void join_products() override { work_beside_.join(); }
   void batched_matmul(const BatchedMatMul& args) override {
-    check(!noted, "emulator: batched products in captured work");
+    check_not_capturing("a product of batches");
     const ProtectedMemory::Access access(memory());
     backend_of({}).batched_matmul(args);
   }
@@ -301,8 +303,11 @@ class EmulatedBackend final : public cuda::KernelBackend<OpenLauncher> {
   int64_t num_waits = 0, num_captures = 0;
 
  private:
+  static void check_not_capturing(std::string_view call) {
+    if (memory().is_capturing()) throw std::logic_error(fmt::format("emulator: {} in captured work", call));
+  }
   void wait() {
-    if (noted) throw std::logic_error("emulator: waiting for the device in captured work");
+    check_not_capturing("waiting for the device");
     ++num_waits;
   }
   static std::vector<std::function<void()>> end_capture() {

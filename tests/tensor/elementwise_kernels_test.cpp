@@ -264,6 +264,20 @@ BOOST_AUTO_TEST_CASE(slopes_of_zero_and_one_are_exact_in_a_byte) {
   });
 }
 
+/// No byte stands for NaN, which the activation itself keeps.
+BOOST_AUTO_TEST_CASE(a_slope_that_is_nan_becomes_the_smallest) {
+  for_each_setting([](DType dtype) {
+    const Tensor x = Tensor::full({33}, NAN, dtype), output = Tensor::empty_like(x),
+                 bytes = Tensor::empty(x.shape(), DType::uint8), grad = Tensor::full(x.shape(), 1, dtype);
+    for (const Activation activation : {Activation::gelu, Activation::gelu_tanh, Activation::silu}) {
+      cpu().activation_with_derivative(activation, x, output, bytes);
+      for (const double value : values_of(output)) BOOST_TEST(std::isnan(value));
+      cpu().derivative_backward({.derivative = bytes, .grad_output = grad, .grad_input = output});
+      BOOST_CHECK(largest_error(values_of(output), std::vector<double>(33, -27 * 0.005)) <= 1e-7);
+    }
+  });
+}
+
 BOOST_AUTO_TEST_CASE(derivative_backward_multiplies_and_sums_columns) {
   for_each_setting([](DType dtype) {
     const Tensor x = random_tensor({17, 59}, dtype, 4), output = Tensor::empty_like(x),
