@@ -35,6 +35,8 @@ FAULTS = [
           "transpose<2 * step>(rows);", "transpose<4 * step>(rows);", "tensor/"),
     Fault("a product forgets the terms before the last 384", "tensor/cpu/gemm.cpp",
           ".accumulate = args.accumulate || terms.begin > 0};", ".accumulate = args.accumulate};", "tensor/"),
+    Fault("every thread is given the first thread's rows", "tensor/cpu/task_grid.h",
+          "return Task{begin + in_round % rows,", "return Task{in_round % rows,", "tensor/"),
     Fault("GELU's derivative forgets the density", "tensor/formulas/activations.h",
           "return at_x.distribution + x * at_x.density;", "return at_x.distribution;", "autograd/|tensor/"),
     Fault("a derivative in a byte is not rounded to the nearest step", "tensor/formulas/activations.h",
