@@ -144,7 +144,7 @@ Tensor round_right_factor(Gemm<float>& product) {
 }
 
 Tensor packed_right_factor(const Gemm<float>& args) {
-  const Tensor memory = packed_memory(args.n, args.k);
+  Tensor memory = packed_memory(args.n, args.k);
   const Packed<uint16_t> packed{reinterpret_cast<uint16_t*>(memory.data<float>()), args.n, args.k};
   const int64_t column_step = args.transpose_b ? args.ldb : 1, term_step = args.transpose_b ? 1 : args.ldb;
   const int64_t columns = args.transpose_b ? group_lines : lines_side_by_side;
