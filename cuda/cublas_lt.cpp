@@ -53,6 +53,10 @@ const CublasLt& cublas_lt() {
 
 void check_cublas(cublasStatus_t status, std::string_view call) {
   if (status == CUBLAS_STATUS_SUCCESS) return;
+  if (status == CUBLAS_STATUS_ALLOC_FAILED) {
+    fail(ErrorKind::out_of_memory,
+         "out of memory on a CUDA device in {}; use a smaller batch or shorter sequences", call);
+  }
   fail(ErrorKind::internal, "cuBLASLt: {} failed: {}", call, cublas_lt().status_string(status));
 }
 

@@ -48,6 +48,10 @@ struct AdamWEntry {
   int64_t count;
   FourAccess access;  // without a list
 };
+#if defined(__CUDACC__)
+static_assert(TensorTable<AdamWEntry>::capacity >= 393,
+              "an update of all tensors of BERT-large is one launch");
+#endif
 
 inline AdamWEntry entry_of(const Backend::AdamWTensor& tensor) {
   AdamWEntry entry{.parameter = updated(tensor.parameter, tensor.rounded),

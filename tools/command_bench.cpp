@@ -75,8 +75,7 @@ Json kernel_list(const std::vector<KernelBenchResult>& results) {
 }
 
 std::string kernel_table(const std::vector<KernelBenchResult>& results) {
-  std::vector<std::vector<std::string>> rows = {
-      {"kernel", "shape", "ms", "GFLOP/s", "GB/s", "share of roof"}};
+  TableRows rows = {{"kernel", "shape", "ms", "GFLOP/s", "GB/s", "share of roof"}};
   for (const KernelBenchResult& result : results) {
     rows.push_back({result.kernel, result.shape, fmt::format("{:.3f}", result.milliseconds),
                     result.gflops > 0 ? fmt::format("{:.0f}", result.gflops) : "",
@@ -116,19 +115,27 @@ StepBenchResult time_steps(const BenchOptions& bench, const BertConfig& config) 
                      .seed = bench.common.seed});
 }
 
+std::string in_megabytes(int64_t bytes) {
+  return fmt::format("{:.0f} MB", static_cast<double>(bytes) / 1e6);
+}
+
 std::string step_table(const BenchOptions& bench, const BertConfig& config, const StepBenchResult& result) {
-  return format_table({
+  TableRows rows = {
       {"training step", fmt::format("{}, {}", shape_name(bench), bench.method.options.method)},
       {"time", fmt::format("{:.1f} ms", result.ms_per_step)},
       {"tokens per second", with_thousands(static_cast<int64_t>(result.tokens_per_second))},
       {"share of the roof", fmt::format("{:.2f} of {:.0f} GFLOP/s", result.roof_share, result.roof_gflops)},
-      {"peak memory", fmt::format("{:.0f} MB", static_cast<double>(result.peak_rss_bytes) / 1e6)},
+      {"peak memory", in_megabytes(result.peak_rss_bytes)},
       {"kept for backward",
        fmt::format("{:.0f} bytes per token and layer ({:.1f} x hidden size)",
                    result.saved_bytes_per_token_layer,
                    result.saved_bytes_per_token_layer / static_cast<double>(config.hidden_size))},
       {"trainable parameters", with_thousands(result.trainable_parameters)},
-  });
+  };
+  if (result.peak_device_bytes) {
+    rows.push_back({"peak memory of tensors on the device", in_megabytes(*result.peak_device_bytes)});
+  }
+  return format_table(rows);
 }
 
 }  // namespace

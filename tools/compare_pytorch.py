@@ -226,7 +226,7 @@ def section(args, header, rows, note):
     batch += f"; PyTorch pads to {args.pad_to}" if args.pad_to else ""
     command = "python tools/compare_pytorch.py " + " ".join(
         f"--{name} {value}" for name, value in sorted(vars(args).items())
-        if value not in (None, "auto") and name not in ("normtune", "output", "append", "json"))
+        if value not in (None, "auto") and name not in ("normtune", "output", "json"))
     return f"""
 ## Batches of {batch}
 
@@ -276,8 +276,8 @@ def main():
     bench_pytorch.add_options(parser)
     parser.add_argument("--normtune", default="build/tools/normtune", help="the program")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--output", default="docs/benchmarks.md", help="Markdown file; - for standard output")
-    parser.add_argument("--append", action="store_true", help="add a table to the file, keep what it has")
+    parser.add_argument("--output", default="docs/benchmarks.md",
+                        help="Markdown file, at whose end the table is added; - for standard output")
     parser.add_argument("--json", help="file to which the results of all runs are added, one a line")
     args = parser.parse_args()
     if args.device == "cpu" and args.precision == "tf32":
@@ -287,13 +287,12 @@ def main():
     bench_pytorch.names(args.settings, bench_pytorch.SETTINGS, "setting")
     record = Record(args.json)
     introduction, table = (compare_on_gpu if args.device == "cuda" else compare_on_cpu)(args, record, shapes, methods)
-    text = table if args.append else introduction + table
     if args.output == "-":
-        print(text)
+        print(introduction + table)
     else:
         os.makedirs(os.path.dirname(args.output) or ".", exist_ok=True)
-        with open(args.output, "a" if args.append else "w") as file:
-            file.write(text)
+        with open(args.output, "a") as file:
+            file.write(table if file.tell() > 0 else introduction + table)
     sys.exit(1 if record.any_failed() else 0)
 
 

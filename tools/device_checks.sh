@@ -6,6 +6,7 @@
 #       kernels [SUITE...]          every kernel against the CPU's on generated cases, and repeats
 #       sanitize [TOOL...]          compute-sanitizer (memcheck, racecheck, initcheck, synccheck) on some 200 of these cases
 #       training                    100 steps of every method against the CPU's losses
+#       large [METHOD...]           steps of BERT-large by every method
 #       bench [NAME...]             training steps beside PyTorch
 #       status                      what has passed
 #
@@ -139,20 +140,28 @@ kernel_suites() { "$(test_cuda)" --list_content 2>&1 | sed -n 's/^\([a-z0-9_]*\)
 
 cases_in() { cat "$@" 2>/dev/null | grep -oE '[0-9]+ generated cases' | awk '{ n += $1 } END { print n + 0 }'; }
 
-kernels() {
-  local suite cases suites=("$@")
-  [ ${#suites[@]} -gt 0 ] || mapfile -t suites < <(kernel_suites)
-  for suite in "${suites[@]}"; do step "kernels-$suite" run_suite "$suite"; done
-  cases=$(cases_in "$results"/kernels-*.log)
-  say "kernels: $cases generated cases"
-  if [ $# -eq 0 ] && [ "$cases" -lt 3000 ]; then
+# expect_cases NAME LEAST LOG...
+expect_cases() {
+  local name=$1 least=$2 cases
+  shift 2
+  cases=$(cases_in "$@")
+  say "$name: $cases generated cases"
+  if [ "$cases" -lt "$least" ]; then
     failed=1
-    say "kernels: expected at least 3000"
+    say "$name: expected at least $least"
   fi
 }
 
+kernels() {
+  local suite least=3000 suites=("$@")
+  [ ${#suites[@]} -gt 0 ] || mapfile -t suites < <(kernel_suites)
+  for suite in "${suites[@]}"; do step "kernels-$suite" run_suite "$suite"; done
+  [ $# -eq 0 ] || least=0
+  expect_cases kernels "$least" "$results"/kernels-*.log
+}
+
 # Matrix products are cuBLASLt's; the other suites have kernels of ours alone.
-suites_with_products=matmul,linear_in_bfloat16,weight_gradients,fisher,bert_in_bfloat16,rounded_weights
+suites_with_products=matmul,capture,linear_in_bfloat16,weight_gradients,fisher,bert_in_bfloat16,rounded_weights
 own_suites() { kernel_suites | grep -vxE "${suites_with_products//,/|}" | paste -sd, -; }
 
 # check_memory TESTS TOOL OPTIONS...: a dozen cases of each group under a tool, each kernel once.
@@ -175,7 +184,7 @@ sanitize_with() {
     beside_products+=(--padding 256 --report-api-errors no)
   fi
   step "sanitize-$tool" check_memory "$(own_suites)" "$tool" "${options[@]}"
-  say "sanitize-$tool: $(cases_in "$results/sanitize-$tool.log") generated cases"
+  expect_cases "sanitize-$tool" 200 "$results/sanitize-$tool.log"
   # Our kernels beside cuBLASLt's products, which are left out by name. initcheck has to see what these write.
   [ "$tool" = initcheck ] ||
     step "sanitize-$tool-products" check_memory "$suites_with_products" "$tool" "${beside_products[@]}"
@@ -195,6 +204,16 @@ sanitize() {
 }
 
 training() { step training run_suite training; }
+
+# BERT-large, randomly initialised, by every method that bench has: no kernel or allocation fails at its size.
+large() {
+  local method methods=("$@")
+  [ ${#methods[@]} -gt 0 ] ||
+    methods=(full head layernorm layernorm-attention layernorm-all layernorm-bias layernorm-gain bitfit random houlsby pfeiffer lora)
+  for method in "${methods[@]}"; do
+    step "large-$method" in_time "$(normtune)" bench --device cuda --precision bf16 --shape large --method "$method" --batch 32 --seq 128 --repeats 2
+  done
+}
 
 # ---- Benchmarks ----------------------------------------------------------------------------------------------------
 
@@ -273,7 +292,7 @@ while [ $# -gt 0 ]; do
     *) words+=("$1"); shift ;;
   esac
 done
-[ ${#words[@]} -gt 0 ] || stop "expected bundle, kernels, sanitize, training, bench or status (see --help)"
+[ ${#words[@]} -gt 0 ] || stop "expected bundle, kernels, sanitize, training, large, bench or status (see --help)"
 
 if [ "${words[0]}" = bundle ]; then
   [ ${#words[@]} -eq 2 ] || stop "bundle: expected a folder"
@@ -284,7 +303,7 @@ programs=$(realpath -m "$programs")
 mkdir -p "$results"
 [ "${words[0]}" = status ] || require_device
 case ${words[0]} in
-  kernels | sanitize | training | bench | status) "${words[@]}" ;;
-  *) stop "unknown check '${words[0]}': expected bundle, kernels, sanitize, training, bench or status" ;;
+  kernels | sanitize | training | large | bench | status) "${words[@]}" ;;
+  *) stop "unknown check '${words[0]}': expected bundle, kernels, sanitize, training, large, bench or status" ;;
 esac
 exit "$failed"

@@ -26,6 +26,7 @@ FinetuneOptions run_options(const Workspace& workspace, const std::string& metho
   options.method.method = method;
   options.method.lora_r = 2;
   if (method == "houlsby" || method == "pfeiffer") options.method.adapter_size = 3;
+  if (method == "mask") options.method.mask = tiny::write_small_mask(workspace.folder / "mask.safetensors");
   options.learning_rate = 1e-3;
   options.max_steps = num_steps();
   options.logging_steps = 1;
@@ -78,7 +79,7 @@ BOOST_AUTO_TEST_CASE(losses_of_every_method) {
   if (!device_at_hand()) return;
   for (const char* method :
        {"full", "head", "layernorm", "layernorm-attention", "layernorm-all", "layernorm-bias",
-        "layernorm-gain", "bitfit", "random", "houlsby", "pfeiffer", "lora"}) {
+        "layernorm-gain", "bitfit", "random", "mask", "houlsby", "pfeiffer", "lora"}) {
     check_method(method);
   }
 }

@@ -6,7 +6,6 @@
 #include "experiments/checkpoint_folder.h"
 #include "experiments/evaluation.h"
 #include "experiments/run_folder.h"
-#include "nn/mask_file.h"
 #include "nn/peft_folder.h"
 #include "tests/experiments/tiny_run.h"
 #include "tests/nn/tensor_helpers.h"
@@ -18,6 +17,7 @@ using fixtures::content_of;
 using tiny::metrics_lines;
 using tiny::results_of;
 using tiny::Workspace;
+using tiny::write_small_mask;
 namespace fs = std::filesystem;
 using nlohmann::json;
 
@@ -54,13 +54,6 @@ FinetuneOptions with_intervals(FinetuneOptions options, int64_t steps) {
   options.eval_strategy = options.save_strategy = "steps";
   options.eval_steps = options.save_steps = steps;
   return options;
-}
-
-fs::path write_small_mask(const fs::path& file) {
-  write_mask(file, {.origin = {},
-                    .tensors = {{"bert.encoder.layer.0.output.dense.weight", {0, 5, 17}},
-                                {"bert.encoder.layer.1.output.LayerNorm.bias", {3}}}});
-  return file;
 }
 
 }  // namespace

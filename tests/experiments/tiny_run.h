@@ -14,6 +14,7 @@
 #include "nn/checkpoint.h"
 #include "nn/initialization.h"
 #include "nn/json_file.h"
+#include "nn/mask_file.h"
 #include "nn/model.h"
 #include "nn/safetensors.h"
 #include "tests/experiments/fixtures.h"
@@ -58,6 +59,14 @@ inline fs::path write_model(const fs::path& folder, int64_t type_vocab_size = 2)
   }
   write_safetensors(folder / "model.safetensors", tensors);
   return folder;
+}
+
+/// Four elements of the encoder for the method `mask`.
+inline fs::path write_small_mask(const fs::path& file) {
+  write_mask(file, {.origin = {},
+                    .tensors = {{"bert.encoder.layer.0.output.dense.weight", {0, 5, 17}},
+                                {"bert.encoder.layer.1.output.LayerNorm.bias", {3}}}});
+  return file;
 }
 
 /// A sentence of 2 to 8 words in which "good" or "bad" tells the class.
