@@ -244,10 +244,13 @@ class KernelBench {
         repeats_(repeats),
         device_(device),
         backend_(backend_of(device)),
+        activation_dtype_(backend_.activation_dtype(DType::float32)),
         roof_(backend_.measure_roof(DType::float32)) {}
 
-  /// Uninitialised memory may hold NaN or denormal numbers, which some machines compute slowly.
-  Tensor values(const Shape& shape) const { return Tensor::full(shape, 0.5, DType::float32, device_); }
+  /// Parameters, their gradients and statistics.
+  Tensor values(const Shape& shape) const { return values(shape, DType::float32); }
+  /// Activations, and weights as products take them: in bfloat16 if that is what the device computes in.
+  Tensor activations(const Shape& shape) const { return values(shape, activation_dtype_); }
 
   void product(const std::string& kernel, const Backend::MatMul& args) {
     const int64_t inner = args.transpose_a ? args.a.rows : args.a.cols;
@@ -273,16 +276,17 @@ class KernelBench {
   }
 
   void linear(const std::string& name, int64_t in_features, int64_t out_features) {
-    const Tensor input = values({rows_, in_features}), weight = values({out_features, in_features});
-    const Tensor output = values({rows_, out_features});
+    const Tensor input = activations({rows_, in_features}), output = activations({rows_, out_features});
+    const Tensor weight = activations({out_features, in_features}),
+                 grad_weight = values({out_features, in_features});
     product(name + " forward", {.a = input, .b = weight, .transpose_b = true, .c = output});
     product(name + " grad_input", {.a = output, .b = weight, .c = input});
-    product(name + " grad_weight", {.a = output, .transpose_a = true, .b = input, .c = weight});
+    product(name + " grad_weight", {.a = output, .transpose_a = true, .b = input, .c = grad_weight});
   }
 
   void element_wise(int64_t columns) {
     const Shape shape{rows_, columns};
-    const Tensor input = values(shape), output = values(shape);
+    const Tensor input = activations(shape), output = activations(shape);
     const auto bytes = static_cast<double>(input.nbytes());
     add_memory_bound("gelu forward", shape, 2 * bytes,
                      [&] { backend_.activation_forward(Activation::gelu, input, output); });
@@ -290,14 +294,16 @@ class KernelBench {
       backend_.activation_backward(
           {.activation = Activation::gelu, .input = input, .grad_output = output, .grad_input = output});
     });
-    in_place_with_derivative("gelu with derivative", shape, input.dtype());
+    if (activation_dtype_ == DType::float32) {
+      in_place_with_derivative("gelu with derivative", shape, DType::float32);
+    }
     in_place_with_derivative("gelu with derivative in bytes", shape, DType::uint8);
   }
 
   /// Forward that keeps the derivative, and backward by it.
   void in_place_with_derivative(const std::string& name, const Shape& shape, DType kept) {
     // Where GELU is the identity to the last digit: values stay as they are, however often it is applied.
-    const Tensor states = Tensor::full(shape, 6, DType::float32, device_);
+    const Tensor states = Tensor::full(shape, 6, activation_dtype_, device_);
     const Tensor derivative = Tensor::empty(shape, kept, device_);
     const auto bytes = static_cast<double>(2 * states.nbytes() + derivative.nbytes());
     add_memory_bound(name + " forward", shape, bytes, [&] {
@@ -310,8 +316,8 @@ class KernelBench {
 
   void layer_norm(int64_t hidden_size, const DropoutMask& mask) {
     const Shape shape{rows_, hidden_size};
-    const Tensor input = values(shape), residual = values(shape), output = values(shape),
-                 normalized = values(shape);
+    const Tensor input = activations(shape), residual = activations(shape), output = activations(shape),
+                 normalized = activations(shape);
     const Tensor weight = values({hidden_size}), bias = values({hidden_size}), rstd = values({rows_});
     const Tensor grad_weight = values({hidden_size}), grad_bias = values({hidden_size});
     const auto bytes = static_cast<double>(input.nbytes());
@@ -343,8 +349,9 @@ class KernelBench {
   void attention(const PackedBatch& batch, const BertConfig& config, int64_t seq_len,
                  const DropoutMask& mask) {
     const int64_t hidden_size = config.hidden_size, num_heads = config.num_attention_heads;
-    const Tensor qkv = values({rows_, 3 * hidden_size}), grad_qkv = values({rows_, 3 * hidden_size});
-    const Tensor context = values({rows_, hidden_size}), log_sum_exp = values({rows_, num_heads});
+    const Tensor qkv = activations({rows_, 3 * hidden_size}),
+                 grad_qkv = activations({rows_, 3 * hidden_size});
+    const Tensor context = activations({rows_, hidden_size}), log_sum_exp = values({rows_, num_heads});
     const auto third = [&](const Tensor& tensor, int64_t i) {
       return MatrixRef(tensor).columns(i * hidden_size, (i + 1) * hidden_size);
     };
@@ -397,9 +404,13 @@ class KernelBench {
   std::vector<KernelBenchResult> results() && { return std::move(results_); }
 
  private:
+  /// Uninitialised memory may hold NaN or denormal numbers, which some machines compute slowly.
+  Tensor values(const Shape& shape, DType dtype) const { return Tensor::full(shape, 0.5, dtype, device_); }
+
   int64_t rows_, repeats_;
   Device device_;
   Backend& backend_;
+  DType activation_dtype_;
   MachineRoof roof_;
   std::vector<KernelBenchResult> results_;
 };

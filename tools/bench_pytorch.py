@@ -62,7 +62,10 @@ SETTINGS = {"default": Setting(), "sdpa": Setting("sdpa"), "malloc": Setting(env
 
 
 def is_selected(name, method):
-    """Whether a parameter of the plain model moves; the classifier always does."""
+    """Whether a parameter of the plain model moves; the classifier always does.
+
+    peft's LNTuningConfig trains the same LayerNorms through wrappers, which cost some percent; it is not the peer.
+    """
     if name.startswith("classifier."):
         return True
     return {

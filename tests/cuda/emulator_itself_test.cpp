@@ -6,6 +6,9 @@
 #include <vector>
 
 #include "cuda/block.cuh"
+#include "experiments/bench.h"
+#include "tensor/precision.h"
+#include "tests/cuda/device_testing.h"
 #include "tests/cuda/emulated_backend.h"
 
 namespace normtune {
@@ -93,6 +96,26 @@ BOOST_AUTO_TEST_CASE(a_barrier_that_some_never_reach_is_an_error) {
 BOOST_AUTO_TEST_CASE(a_grid_that_no_device_takes_is_an_error) {
   BOOST_CHECK_THROW(emulator::Launcher{}(half_a_barrier_kernel, {.blocks = 1, .threads = 33}),
                     std::logic_error);
+}
+
+/// `normtune bench --kernels`, whose kernels take activations in bfloat16 with that precision. On a device
+/// tools/device_checks.sh does it at full size.
+BOOST_AUTO_TEST_CASE(kernels_can_be_timed) {
+  if (!test::is_emulated()) return;
+  const BertConfig config{.vocab_size = 50,
+                          .hidden_size = 64,
+                          .num_hidden_layers = 1,
+                          .num_attention_heads = 2,
+                          .intermediate_size = 96,
+                          .max_position_embeddings = 16,
+                          .type_vocab_size = 2};
+  for (const Precision precision : {Precision::fp32, Precision::bf16}) {
+    use_precision(precision, test::cuda_device);
+    for (const KernelBenchResult& result : bench_kernels(config, 2, 8, /*repeats=*/1, test::cuda_device)) {
+      BOOST_TEST(result.milliseconds > 0, result.kernel);
+    }
+  }
+  use_precision(Precision::fp32, test::cuda_device);
 }
 
 BOOST_AUTO_TEST_SUITE_END()
