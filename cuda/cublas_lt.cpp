@@ -2,6 +2,7 @@
 
 #include <dlfcn.h>
 
+#include "cuda/runtime.h"
 #include "tensor/error.h"
 
 namespace normtune::cuda {
@@ -53,10 +54,7 @@ const CublasLt& cublas_lt() {
 
 void check_cublas(cublasStatus_t status, std::string_view call) {
   if (status == CUBLAS_STATUS_SUCCESS) return;
-  if (status == CUBLAS_STATUS_ALLOC_FAILED) {
-    fail(ErrorKind::out_of_memory,
-         "out of memory on a CUDA device in {}; use a smaller batch or shorter sequences", call);
-  }
+  if (status == CUBLAS_STATUS_ALLOC_FAILED) fail_for_memory(call);
   fail(ErrorKind::internal, "cuBLASLt: {} failed: {}", call, cublas_lt().status_string(status));
 }
 

@@ -52,12 +52,19 @@ void check_device(int index) {
 void check_cuda(cudaError_t code, std::string_view call) {
   if (code == cudaSuccess) return;
   cudaGetLastError();  // forget it, so that it is not reported again by the next call
-  if (code == cudaErrorMemoryAllocation) {
-    fail(ErrorKind::out_of_memory,
-         "out of memory on a CUDA device in {}; use a smaller batch or shorter sequences", call);
-  }
+  if (code == cudaErrorMemoryAllocation) fail_for_memory(call);
   fail(ErrorKind::internal, "CUDA: {} failed: {} ({})", call, cudaGetErrorString(code),
        cudaGetErrorName(code));
+}
+
+void fail_for_memory(std::string_view call) {
+  size_t free_bytes = 0, total_bytes = 0;  // zero if not even these can be had
+  cudaMemGetInfo(&free_bytes, &total_bytes);
+  cudaGetLastError();
+  fail(ErrorKind::out_of_memory,
+       "out of memory on a CUDA device in {}: {} of {} bytes are free; use a smaller batch or shorter "
+       "sequences",
+       call, free_bytes, total_bytes);
 }
 
 cudaEvent_t make_event() {

@@ -11,6 +11,8 @@ namespace normtune::cuda {
 /// Throws unless `code` is success: Error(out_of_memory) or Error(internal) that names the call and CUDA's
 /// reason. An error of an earlier kernel may show in a later call only.
 void check_cuda(cudaError_t code, std::string_view call);
+/// Throws Error(out_of_memory) that names the call and what is free on the device in use.
+[[noreturn]] void fail_for_memory(std::string_view call);
 
 /// Which stream's kernels a device begins first where several are ready.
 enum class Priority { high, low };

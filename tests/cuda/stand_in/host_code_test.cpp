@@ -3,6 +3,7 @@
 #include "autograd/activation.h"
 #include "autograd/linear.h"
 #include "autograd/sum.h"
+#include "cuda/cublas_lt.h"
 #include "cuda/cuda_backend.h"
 #include "tensor/devices.h"
 #include "tensor/error.h"
@@ -283,6 +284,20 @@ BOOST_AUTO_TEST_CASE(a_call_that_fails_is_named) {
   stand_in::fail_call("cudaLaunchKernelEx", cudaErrorIllegalAddress);
   BOOST_TEST(message_of(ErrorKind::internal, use_everything).starts_with("CUDA: a kernel's launch failed: "));
   check_all_is_well();
+}
+
+/// Not for tensors: for a graph, or inside cuBLASLt.
+BOOST_AUTO_TEST_CASE(memory_that_a_call_lacks_is_told) {
+  for (const std::string call : {"cudaGraphInstantiate", "cudaGraphLaunch"}) {
+    stand_in::fail_call(call, cudaErrorMemoryAllocation);
+    const std::string message = message_of(ErrorKind::out_of_memory, use_everything);
+    BOOST_TEST(message.starts_with(fmt::format("out of memory on a CUDA device in {}: ", call)), message);
+    BOOST_TEST(message.find(" bytes are free; use a smaller batch") != std::string::npos, message);
+    check_all_is_well();
+  }
+  BOOST_TEST(message_of(ErrorKind::out_of_memory, [] {
+               cuda::check_cublas(CUBLAS_STATUS_ALLOC_FAILED, "cublasLtMatmul");
+             }).starts_with("out of memory on a CUDA device in cublasLtMatmul: "));
 }
 
 /// A kernel fails while a gradient of a weight is under way, and so does waiting for that.
