@@ -326,4 +326,58 @@ BOOST_AUTO_TEST_CASE(losses) {
   });
 }
 
+/// No rows: nothing is launched, and sums over rows are zero.
+BOOST_AUTO_TEST_CASE(a_matrix_without_rows) {
+  if (!device_at_hand()) return;
+  constexpr int64_t columns = 12;
+  const auto zeros = [](const Shape& shape) { return Tensor::zeros(shape, DType::float32, cuda_device); };
+  const auto unset = [](const Shape& shape) { return Tensor::full(shape, NAN, DType::float32, cuda_device); };
+  const Tensor none = zeros({0, columns}), rstd = zeros({0}), weight = zeros({columns}),
+               index = Tensor::zeros({0}, DType::int32, cuda_device);
+  const DropoutMask no_dropout;
+  Backend& backend = none.backend();
+  backend.add(none, none, none);
+  backend.multiply(none, none, none);
+  backend.scale(none, 2, none);
+  backend.add_bias(none, weight.reshape({1, columns}), none);
+  backend.activation_forward(Activation::gelu, none, none);
+  backend.softmax_forward(none, none);
+  backend.softmax_backward(none, none, none);
+  backend.dropout(none, no_dropout, none);
+  backend.gather_rows({.input = zeros({3, columns}), .index = index, .output = none});
+  backend.matmul({.a = none, .b = zeros({columns, columns}), .c = none});
+  backend.matmul({.a = zeros({3, columns}), .b = zeros({columns, 0}), .c = zeros({3, 0})});
+  backend.layer_norm_forward({.input = none,
+                              .residual = &none,
+                              .mask = no_dropout,
+                              .weight = weight,
+                              .bias = weight,
+                              .eps = 1e-12,
+                              .output = none,
+                              .normalized = &none,
+                              .rstd = &rstd});
+
+  const Tensor column_sums = unset({columns}), slope_sums = unset({columns}), grad_weight = unset({columns}),
+               grad_bias = unset({columns}), table = unset({3, columns}), product = unset({columns, columns});
+  backend.column_sums({.input = none, .outputs = {column_sums}});
+  backend.activation_backward({.activation = Activation::gelu,
+                               .input = none,
+                               .grad_output = none,
+                               .grad_input = none,
+                               .column_sums = &slope_sums});
+  backend.layer_norm_backward({.grad_output = none,
+                               .normalized = none,
+                               .rstd = rstd,
+                               .weight = weight,
+                               .mask = no_dropout,
+                               .grad_input = &none,
+                               .grad_weight = &grad_weight,
+                               .grad_bias = &grad_bias});
+  backend.scatter_add_rows({.grad_output = none, .index = index, .grad_input = table});
+  backend.matmul({.a = none, .transpose_a = true, .b = none, .c = product});
+  for (const Tensor& sums : {column_sums, slope_sums, grad_weight, grad_bias, table, product}) {
+    BOOST_TEST(sums.to_vector<float>() == std::vector<float>(static_cast<size_t>(sums.numel()), 0.F));
+  }
+}
+
 BOOST_AUTO_TEST_SUITE_END()
