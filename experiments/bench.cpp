@@ -294,22 +294,19 @@ class KernelBench {
       backend_.activation_backward(
           {.activation = Activation::gelu, .input = input, .grad_output = output, .grad_input = output});
     });
-    if (activation_dtype_ == DType::float32) {
-      in_place_with_derivative("gelu with derivative", shape, DType::float32);
-    }
-    in_place_with_derivative("gelu with derivative in bytes", shape, DType::uint8);
+    gelu_with_derivative(shape);
   }
 
-  /// Forward that keeps the derivative, and backward by it.
-  void in_place_with_derivative(const std::string& name, const Shape& shape, DType kept) {
+  /// In place: forward that keeps the derivative, as a step does, and backward by it.
+  void gelu_with_derivative(const Shape& shape) {
     // Where GELU is the identity to the last digit: values stay as they are, however often it is applied.
     const Tensor states = Tensor::full(shape, 6, activation_dtype_, device_);
-    const Tensor derivative = Tensor::empty(shape, kept, device_);
+    const Tensor derivative = Tensor::empty(shape, backend_.derivative_dtype(activation_dtype_), device_);
     const auto bytes = static_cast<double>(2 * states.nbytes() + derivative.nbytes());
-    add_memory_bound(name + " forward", shape, bytes, [&] {
+    add_memory_bound("gelu with derivative forward", shape, bytes, [&] {
       backend_.activation_with_derivative(Activation::gelu, states, states, derivative);
     });
-    add_memory_bound(name + " backward", shape, bytes, [&] {
+    add_memory_bound("gelu with derivative backward", shape, bytes, [&] {
       backend_.derivative_backward({.derivative = derivative, .grad_output = states, .grad_input = states});
     });
   }

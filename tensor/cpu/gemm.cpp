@@ -193,7 +193,7 @@ void multiply_straight(const Gemm<T>& args) {
         multiply(args, terms, tasks.rows_of(*task), columns, no_tiles,
                  panels_of(args, terms, columns, memory.data));
       }
-#pragma omp barrier
+#pragma omp barrier  // the next terms are added to the same c
     }
   }
 }
@@ -235,7 +235,7 @@ void multiply_transposed(const Gemm<T>& args) {
           multiply(args, terms, all_rows, piece, other, panels_of(args, terms, piece, memory.data));
         }
       }
-#pragma omp barrier
+#pragma omp barrier  // the next terms are added to the same c
     }
   }
 }

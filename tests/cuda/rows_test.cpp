@@ -326,7 +326,7 @@ BOOST_AUTO_TEST_CASE(losses) {
   });
 }
 
-/// No rows: nothing is launched, and sums over rows are zero.
+/// No rows: every kernel takes them, and sums over rows are zero.
 BOOST_AUTO_TEST_CASE(a_matrix_without_rows) {
   if (!device_at_hand()) return;
   constexpr int64_t columns = 12;
