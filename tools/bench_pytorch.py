@@ -18,7 +18,8 @@ padding has no attention mask, so that the fastest attention can be chosen.
 
 Settings: default (eager attention), sdpa (scaled_dot_product_attention), malloc and sdpa-malloc (the same with glibc
 told to keep freed memory: MALLOC_TRIM_THRESHOLD_ and MALLOC_MMAP_THRESHOLD_ of 8 GiB), sdpa-fused (with AdamW(fused=True)),
-compile (sdpa-fused under torch.compile in its default mode).
+compile (sdpa-fused under torch.compile in its default mode), peft (sdpa-fused with LayerNorms trained through peft's
+LNTuningConfig, whose wrappers cost some percent; in the other settings the model's own are trained). LoRA is always peft's.
 
 The model is transformers', or with `--bert plain` that of tools/pytorch_bert.py, which stands in where transformers (for LoRA:
 or peft) is not installed.
@@ -54,27 +55,22 @@ class Setting(NamedTuple):
     environment: dict = {}
     fused: bool = False  # AdamW as one kernel
     compiled: bool = False
+    peft: bool = False  # LayerNorms through its wrappers
 
 
 SETTINGS = {"default": Setting(), "sdpa": Setting("sdpa"), "malloc": Setting(environment=MALLOC_TUNING),
             "sdpa-malloc": Setting("sdpa", MALLOC_TUNING), "sdpa-fused": Setting("sdpa", fused=True),
-            "compile": Setting("sdpa", fused=True, compiled=True)}
+            "compile": Setting("sdpa", fused=True, compiled=True), "peft": Setting("sdpa", fused=True, peft=True)}
+LAYER_NORMS = {"layernorm": r"bert\.encoder\.layer\.\d+\.output\.LayerNorm", "layernorm-all": r"bert\..*\.LayerNorm"}
 
 
 def is_selected(name, method):
-    """Whether a parameter of the plain model moves; the classifier always does.
-
-    peft's LNTuningConfig trains the same LayerNorms through wrappers, which cost some percent; it is not the peer.
-    """
+    """Whether a parameter of the plain model moves; the classifier always does."""
     if name.startswith("classifier."):
         return True
-    return {
-        "full": True,
-        "head": False,
-        "layernorm": re.fullmatch(r"bert\.encoder\.layer\.\d+\.output\.LayerNorm\.(weight|bias)", name) is not None,
-        "layernorm-all": ".LayerNorm." in name,
-        "bitfit": name.endswith(".bias"),
-    }[method]
+    if method in LAYER_NORMS:
+        return re.fullmatch(LAYER_NORMS[method] + r"\.(weight|bias)", name) is not None
+    return {"full": True, "head": False, "bitfit": name.endswith(".bias")}[method]
 
 
 def adapter_config(method, hidden_size):
@@ -86,13 +82,23 @@ def adapter_config(method, hidden_size):
     return adapters.SeqBnConfig(reduction_factor=16)
 
 
-def prepare(model, method):
-    """Freezes and transforms the model as the method says."""
+def peft_config(method):
+    import peft
+
     if method == "lora":
+        return peft.LoraConfig(
+            task_type="SEQ_CLS", r=8, lora_alpha=16, lora_dropout=0.0, target_modules=["query", "value"])
+    if method not in LAYER_NORMS:
+        raise ValueError(f"the setting peft has no {method}: expected {', '.join(LAYER_NORMS)} or lora")
+    return peft.LNTuningConfig(task_type="SEQ_CLS", target_modules=LAYER_NORMS[method])
+
+
+def prepare(model, method, by_peft=False):
+    """Freezes and transforms the model as the method says."""
+    if by_peft or method == "lora":
         import peft
 
-        return peft.get_peft_model(model, peft.LoraConfig(
-            task_type="SEQ_CLS", r=8, lora_alpha=16, lora_dropout=0.0, target_modules=["query", "value"]))
+        return peft.get_peft_model(model, peft_config(method))
     if method in ("houlsby", "pfeiffer"):
         import adapters
 
@@ -108,42 +114,50 @@ def prepare(model, method):
     return model
 
 
-def chosen_bert(args, method):
-    """"transformers" or "plain"; the latter where the libraries that a method needs are not there."""
+def needs_peft(case):
+    return case["method"] == "lora" or SETTINGS[case["setting"]].peft
+
+
+def chosen_bert(args, case):
+    """"transformers" or "plain"; the latter where the libraries that a case needs are not there."""
     if args.bert != "auto":
         return args.bert
-    needed = ["transformers"] + (["peft"] if method == "lora" else [])
+    needed = ["transformers"] + (["peft"] if needs_peft(case) else [])
     return "transformers" if all(importlib.util.find_spec(name) for name in needed) else "plain"
 
 
-def build_transformers_model(shape, method, attention, dropout):
+def build_transformers_model(case, dropout):
     import transformers
 
-    layers, hidden, heads, intermediate = SHAPES[shape]
+    setting = SETTINGS[case["setting"]]
+    layers, hidden, heads, intermediate = SHAPES[case["shape"]]
     config = transformers.BertConfig(
         vocab_size=VOCAB_SIZE, num_hidden_layers=layers, hidden_size=hidden, num_attention_heads=heads,
         intermediate_size=intermediate, max_position_embeddings=512, hidden_dropout_prob=dropout,
         attention_probs_dropout_prob=dropout, num_labels=2)
-    config._attn_implementation = attention
-    return prepare(transformers.BertForSequenceClassification(config), method)
+    config._attn_implementation = setting.attention
+    return prepare(transformers.BertForSequenceClassification(config), case["method"], by_peft=setting.peft)
 
 
-def build_plain_model(shape, method, attention, dropout):
+def build_plain_model(case, dropout):
     import pytorch_bert
 
+    method, setting = case["method"], SETTINGS[case["setting"]]
     if method in ("houlsby", "pfeiffer"):
         raise ValueError(f"{method} needs transformers and adapters")
-    layers, hidden, heads, intermediate = SHAPES[shape]
-    model = pytorch_bert.Classifier(layers, hidden, heads, intermediate, VOCAB_SIZE, dropout, attention)
+    if setting.peft:
+        raise ValueError(f"the setting {case['setting']} needs transformers and peft")
+    layers, hidden, heads, intermediate = SHAPES[case["shape"]]
+    model = pytorch_bert.Classifier(layers, hidden, heads, intermediate, VOCAB_SIZE, dropout, setting.attention)
     return pytorch_bert.add_lora(model) if method == "lora" else prepare(model, method)
 
 
 def build_model(args, case):
     import torch
 
-    build = {"transformers": build_transformers_model, "plain": build_plain_model}[chosen_bert(args, case["method"])]
+    build = {"transformers": build_transformers_model, "plain": build_plain_model}[chosen_bert(args, case)]
     with torch.device(args.device):  # weights are drawn where they will live
-        model = build(case["shape"], case["method"], SETTINGS[case["setting"]].attention, args.dropout)
+        model = build(case, args.dropout)
     return model.to(args.device).train()
 
 
@@ -232,7 +246,7 @@ def gpu_memory():
     import torch
 
     return {"peak_device_bytes": torch.cuda.max_memory_allocated(),
-            "peak_reserved_bytes": torch.cuda.max_memory_reserved(), "card": torch.cuda.get_device_name()}
+            "peak_reserved_bytes": torch.cuda.max_memory_reserved()}
 
 
 def measure(args, case):
@@ -245,8 +259,7 @@ def measure(args, case):
     all_lengths = batches_of_a_pass(args)
     batches = [make_batch(args, lengths) for lengths in all_lengths]
     passes = [timed_pass(args, trainer, batches) for _ in range(1 + args.repeats)][1:]
-    bert = chosen_bert(args, case["method"])
-    return {**case, "device": args.device, "bert": bert, "batch": args.batch,
+    return {**case, "device": args.device, "bert": chosen_bert(args, case), "batch": args.batch,
             "seq": None if args.lengths else args.seq, "lengths": args.lengths,
             "pad_to": args.pad_to, "precision": args.precision, "dropout": args.dropout,
             "num_threads": args.num_threads, "repeats": args.repeats,
@@ -254,16 +267,16 @@ def measure(args, case):
             "ms_per_step": statistics.median(sum(passes, [])) * 1e3,
             "tokens_per_second": sum(sum(all_lengths, [])) / statistics.median(map(sum, passes)),
             "peak_rss_bytes": peak_rss_bytes(), "import_rss_bytes": rss_of_imports,
-            **(gpu_memory() if args.device == "cuda" else {}), **versions()}
+            **(gpu_memory() if args.device == "cuda" else {}), **circumstances(args)}
 
 
-def versions():
+def circumstances(args):
+    """Versions, and the card."""
     import torch
 
-    found = {"torch": torch.__version__}
-    if "transformers" in sys.modules:
-        found["transformers"] = sys.modules["transformers"].__version__
-    return found
+    libraries = [sys.modules[name] for name in ("transformers", "peft") if name in sys.modules]
+    return {"torch": torch.__version__, **{library.__name__: library.__version__ for library in libraries},
+            **({"card": torch.cuda.get_device_name()} if args.device == "cuda" else {})}
 
 
 def measure_peak(args):
@@ -286,7 +299,8 @@ def measure_peak(args):
             begin = time.perf_counter()
             products()
             seconds.append(time.perf_counter() - begin)
-    return {"peak_gflops": 10 * 2 * size**3 / min(seconds[1:]) / 1e9, "precision": args.precision, **versions()}
+    return {"peak_gflops": 10 * 2 * size**3 / min(seconds[1:]) / 1e9, "precision": args.precision,
+            **circumstances(args)}
 
 
 def set_up_process(args):

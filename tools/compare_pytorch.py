@@ -8,9 +8,10 @@ Both programs do the same step: forward with dropout, loss, backward, clipping, 
 bf16`, with products in bfloat16 (PyTorch: autocast). They alternate, so that a change of the machine's mood meets both;
 each run is a process of its own (on a GPU PyTorch measures all methods of a shape in one), every figure the median over the
 rounds. PyTorch is measured with each of `--settings` (tools/bench_pytorch.py). On the CPU the table shows the first of
-them, the default, and the fastest; on a GPU all. normtune is measured with `--last_layer_cls_only false`, which does exactly
+them, the default, and the fastest; on a GPU it has a row for each. normtune is measured with `--last_layer_cls_only false`, which does exactly
 the work that PyTorch does ("all rows"), and as it is ("[CLS]"). With `--lengths FILE` PyTorch pads each batch to its
-longest sequence, or to `--pad_to`; normtune never pads. `--json FILE` keeps the results of all runs, one a line.
+longest sequence, or to `--pad_to`; normtune never pads. `--json FILE` keeps the results of all runs, one a line, after a
+line with the circumstances; read_record() gives both back.
 """
 
 import argparse
@@ -26,6 +27,7 @@ import sys
 import bench_pytorch
 
 NORMTUNE_VARIANTS = {"all rows": ["--last_layer_cls_only", "false"], "[CLS]": []}
+REPOSITORY = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 def run_normtune(args, shape, method, variant):
@@ -59,14 +61,20 @@ def median_case(runs):
 class Record:
     """All runs by case and contestant, and in a file."""
 
-    def __init__(self, path):
+    def __init__(self, path=None):
         self.runs, self.path = {}, path
+
+    def begin(self, measured):
+        self.write({"measurement": vars(measured)})
 
     def add(self, shape, method, contestant, result):
         self.runs.setdefault((shape, method), {}).setdefault(contestant, []).append(result)
+        self.write({"contestant": contestant, **result})
+
+    def write(self, line):
         if self.path:
             with open(self.path, "a") as file:
-                print(json.dumps({"contestant": contestant, **result}), file=file)
+                print(json.dumps(line), file=file)
 
     def medians(self, shape, method):
         """Name of the contestant -> medians."""
@@ -76,9 +84,39 @@ class Record:
         return any("error" in run for of_case in self.runs.values() for runs in of_case.values() for run in runs)
 
     def about_pytorch(self):
-        """A result of PyTorch, for what it says about versions and the card."""
+        """What its results say about versions, and the methods whose model is that of tools/pytorch_bert.py."""
         results = [result for of_case in self.runs.values() for runs in of_case.values() for result in runs]
-        return next((result for result in results if "torch" in result), {})
+        plain = dict.fromkeys(result["method"] for result in results if result.get("bert") == "plain")
+        found = {key: result[key] for result in results for key in ("torch", "transformers", "peft") if key in result}
+        return {**found, "plain": list(plain)}
+
+
+def read_record(path):
+    """The circumstances and the runs of the last measurement in a file of --json."""
+    measured, record = None, Record()
+    with open(path) as file:
+        for line in map(json.loads, file):
+            if "measurement" in line:
+                measured, record = argparse.Namespace(**line["measurement"]), Record()
+            else:
+                record.add(line["shape"], line["method"], line.pop("contestant"), line)
+    return measured, record
+
+
+def circumstances(args, **more):
+    """What a table has to say beside the runs; enough to write it on another machine."""
+    options = {name: value for name, value in vars(args).items() if name not in ("normtune", "output", "json")}
+    batches = bench_pytorch.length_batches(args)
+    version = subprocess.run([args.normtune, "--version"], stdout=subprocess.PIPE, text=True, check=False).stdout
+    return argparse.Namespace(**{
+        **options, "lengths": args.lengths and path_in_repository(args.lengths), "options": sorted(options),
+        "date": datetime.date.today().isoformat(), "normtune": version.splitlines()[0] if version else "normtune",
+        "tokens_of_a_pass": sum(map(sum, batches)), "tokens_of_a_step": sum(map(sum, batches)) / len(batches), **more})
+
+
+def path_in_repository(path):
+    absolute = os.path.abspath(path)
+    return os.path.relpath(absolute, REPOSITORY) if absolute.startswith(REPOSITORY + os.sep) else path
 
 
 def compare(args, record, shape, methods):
@@ -97,8 +135,12 @@ def milliseconds(result):
     return f"{result['ms_per_step']:.{0 if result['ms_per_step'] >= 100 else 1}f}"
 
 
+def times_as_fast(ours, theirs):
+    return ours["tokens_per_second"] / theirs["tokens_per_second"]
+
+
 def speed(ours, theirs):
-    return f"{ours['tokens_per_second'] / theirs['tokens_per_second']:.2f}"
+    return f"{times_as_fast(ours, theirs):.2f}"
 
 
 def cpu_row(args, shape, method, results):
@@ -123,52 +165,49 @@ CPU_HEADER = [
     "peak / PyTorch's"]
 
 
-def gpu_header(args):
-    settings = args.settings.split(",")
-    return (["shape", "method"] + [f"{setting}, ms" for setting in settings] + ["all rows, ms", "tokens/s"]
-            + [f"against {setting}" for setting in settings]
-            + ["share of peak", "PyTorch's best share", "[CLS], ms", "[CLS] against best",
-               f"{settings[0]}: peak (reserved), MB", "our peak (reserved), MB", "peak / PyTorch's"])
+GPU_HEADER = [
+    "shape", "method", "program", "ms", "tokens/s", "share of peak", "peak memory, MB", "reserved, MB",
+    "all rows against it", "[CLS] against it", "our peak memory / its"]
+NOT_MEASURED = {"error": "not measured"}
 
 
-def gpu_row(args, peak_gflops, shape, method, results):
-    """A contestant that failed leaves its cells empty."""
-    settings = args.settings.split(",")
-    all_rows, cls_rows = (results[name] for name in NORMTUNE_VARIANTS)
-    measured = [results[setting] for setting in settings if "error" not in results[setting]]
-    best = max(measured, key=lambda result: result["tokens_per_second"], default={"error": "none"})
-
-    def cell(function, *contestants):
-        failed = any("error" in contestant for contestant in contestants)
-        return "" if failed else function(*contestants)
-
-    def per_step(result):
-        return f"{1e3 * tokens_of_a_step(args) / result['tokens_per_second']:.2f}"
-
-    def share(result, ours):
-        gflops = ours["needed_gflops"] * result["tokens_per_second"] / tokens_of_a_pass(args)
-        return f"{gflops / peak_gflops:.2f}" if peak_gflops else ""
-
-    def memory(result):
-        return f"{result['peak_device_bytes'] / 1e6:.0f} ({result['peak_reserved_bytes'] / 1e6:.0f})"
-
-    first = results[settings[0]]
-    return ([shape, method] + [cell(per_step, results[setting]) or "failed" for setting in settings]
-            + [cell(per_step, all_rows) or "failed", cell(lambda ours: f"{ours['tokens_per_second']:.0f}", all_rows)]
-            + [cell(speed, all_rows, results[setting]) for setting in settings]
-            + [cell(share, all_rows, all_rows), cell(share, best, all_rows), cell(per_step, cls_rows),
-               cell(speed, cls_rows, best),
-               cell(memory, first), cell(memory, all_rows),
-               cell(lambda ours, theirs: f"{ours['peak_device_bytes'] / theirs['peak_device_bytes']:.2f}", all_rows, first)])
+def step_milliseconds(measured, result):
+    """The mean over the steps of a pass."""
+    return 1e3 * measured.tokens_of_a_step / result["tokens_per_second"]
 
 
-def tokens_of_a_pass(args):
-    """Of the pass whose work normtune reports as needed_gflops."""
-    return sum(map(sum, bench_pytorch.length_batches(args)))
+def memory_ratio(ours, theirs):
+    return ours["peak_device_bytes"] / theirs["peak_device_bytes"]
 
 
-def tokens_of_a_step(args):
-    return tokens_of_a_pass(args) / len(bench_pytorch.length_batches(args))
+def figures(measured, result, needed_gflops):
+    """Cells with what a contestant did by itself."""
+    if "error" in result:
+        return ["not measured" if result is NOT_MEASURED else "failed", "", "", "", ""]
+    gflops = (needed_gflops or 0) * result["tokens_per_second"] / measured.tokens_of_a_pass
+    return [f"{step_milliseconds(measured, result):.2f}", f"{result['tokens_per_second']:.0f}",
+            f"{gflops / measured.peak_gflops:.2f}" if gflops and measured.peak_gflops else "",
+            *(f"{result[key] / 1e6:.0f}" if key in result else "" for key in ("peak_device_bytes", "peak_reserved_bytes"))]
+
+
+def against(theirs, all_rows, cls_rows):
+    """Cells with normtune's figures in relation to those of a PyTorch setting."""
+    pairs = [(times_as_fast, all_rows), (times_as_fast, cls_rows), (memory_ratio, all_rows)]
+    return ["" if "error" in ours or "error" in theirs else f"{ratio(ours, theirs):.2f}" for ratio, ours in pairs]
+
+
+def gpu_rows(measured, shape, method, results):
+    """A row for each contestant, whose cells are empty where something failed or has not been measured."""
+    all_rows, cls_rows = (results.get(name, NOT_MEASURED) for name in NORMTUNE_VARIANTS)
+    rows = []
+    for name in measured.settings.split(","):
+        theirs = results.get(name, NOT_MEASURED)
+        rows.append([shape, method, f"PyTorch, {name}", *figures(measured, theirs, all_rows.get("needed_gflops")),
+                     *against(theirs, all_rows, cls_rows)])
+    for name, ours in zip(NORMTUNE_VARIANTS, (all_rows, cls_rows)):
+        rows.append([shape, method, f"normtune, {name}", *figures(measured, ours, ours.get("needed_gflops")),
+                     "", "", ""])
+    return rows
 
 
 def markdown_table(header, rows):
@@ -182,18 +221,19 @@ def processor():
     return match.group(1) if match else platform.machine()
 
 
-def contestants(args, about):
+def contestants(measured, about):
     """Versions of the programs."""
-    bert = f"transformers {about['transformers']}" if "transformers" in about else "BERT of tools/pytorch_bert.py"
-    version = subprocess.run([args.normtune, "--version"], stdout=subprocess.PIPE, text=True, check=False).stdout
-    return f"PyTorch {about.get('torch', '(failed)')}, {bert};\n{version.splitlines()[0] if version else 'normtune'}"
+    libraries = [f"{name} {about[name]}" for name in ("transformers", "peft") if name in about]
+    if about["plain"]:
+        libraries.append(f"for {', '.join(about['plain'])} the BERT of tools/pytorch_bert.py")
+    return ", ".join([f"PyTorch {about.get('torch', '(failed)')}", *libraries]) + f";\n{measured.normtune}"
 
 
-def cpu_introduction(args, about):
+def cpu_introduction(measured, about):
     """What holds for all tables of the file."""
     return f"""# Training steps beside PyTorch
 
-{processor()}; {contestants(args, about)}. A step is forward with dropout, loss, backward, clipping and AdamW.
+{processor()}; {contestants(measured, about)}. A step is forward with dropout, loss, backward, clipping and AdamW.
 The programs alternate; every figure is the median over the rounds.
 
 "Against" is the ratio of tokens per second (padding does not count); above 1 normtune is faster. "All rows" computes the last
@@ -204,39 +244,51 @@ they are). Peak memory is that of the whole process; the importing of PyTorch al
 """
 
 
-def gpu_introduction(args, about):
-    return f"""# Training steps beside PyTorch on a GPU
+GPU_EXPLANATION = """A step is forward with dropout, loss, backward, clipping and AdamW. The programs alternate; every figure is
+the median over the rounds.
 
-{about.get("card", "no card")}; {contestants(args, about)}. A step is forward with dropout, loss, backward, clipping and AdamW.
-The programs alternate; every figure is the median over the rounds.
-
-Milliseconds are the mean of the steps of a pass. "Against" is the ratio of tokens per second (padding does not count); above 1
+Milliseconds are those of a step, the mean over a pass. "Against" is the ratio of tokens per second (padding does not count); above 1
 normtune is faster. "All rows" computes the last layer for all tokens, as PyTorch does; normtune otherwise computes it for the [CLS]
 rows alone, with equal results. The share of the peak is that of the products the method needs in what PyTorch reaches with one
 product of random 8192 x 8192 matrices in the same precision. Peak memory is that of tensors on the device; "reserved" is what
-PyTorch's allocator took for them. tools/bench_pytorch.py says what the settings are.
+the program's allocator took for them. tools/bench_pytorch.py says what the settings are.
 """
 
 
-def section(args, header, rows, note):
+def section(measured, heading, note, table):
     """One table with the circumstances of its measurement."""
-    batch = f"{args.batch} sequences " + (
-        f"with the lengths in {os.path.basename(args.lengths)}" if args.lengths else f"of {args.seq} tokens")
-    batch += {"fp32": ", float32", "tf32": ", TF32", "bf16": ", bfloat16"}[args.precision]
-    batch += f"; PyTorch pads to {args.pad_to}" if args.pad_to else ""
+    options = {name: getattr(measured, name) for name in measured.options}
     command = "python tools/compare_pytorch.py " + " ".join(
-        f"--{name} {value}" for name, value in sorted(vars(args).items())
-        if value not in (None, "auto") and name not in ("normtune", "output", "json"))
+        f"--{name} {value}" for name, value in options.items() if value not in (None, "auto"))
     return f"""
-## Batches of {batch}
+## {heading}
 
-{datetime.date.today().isoformat()}, {args.num_threads} threads, dropout {args.dropout}, {args.rounds} rounds of {args.repeats} passes, PyTorch settings
-{args.settings}; {note}.
+{measured.date}, {measured.num_threads} threads, dropout {measured.dropout}, {measured.rounds} rounds of {measured.repeats} passes, PyTorch settings
+{measured.settings}; {note}.
 
-{markdown_table(header, rows)}
+{table}
 
     {command}
 """
+
+
+def describe_batches(measured):
+    lengths = f"of {measured.seq} tokens"
+    if measured.lengths:
+        lengths = f"with the lengths in {os.path.basename(measured.lengths)}"
+    padding = f"; PyTorch pads to {measured.pad_to}" if measured.pad_to else ""
+    precision = {"fp32": "float32", "tf32": "TF32", "bf16": "bfloat16"}[measured.precision]
+    return f"batches of {measured.batch} sequences {lengths}, {precision}{padding}"
+
+
+def gpu_section(measured, record, heading):
+    peak = "no peak was measured"
+    if measured.peak_gflops:
+        peak = f"peak of products {measured.peak_gflops / 1e3:.1f} TFLOP/s"
+    rows = [row for shape, method in record.runs
+            for row in gpu_rows(measured, shape, method, record.medians(shape, method))]
+    note = f"{peak}.\n{measured.card}; {contestants(measured, record.about_pytorch())}"
+    return section(measured, heading, note, markdown_table(GPU_HEADER, rows))
 
 
 def compare_on_cpu(args, record, shapes, methods):
@@ -244,6 +296,8 @@ def compare_on_cpu(args, record, shapes, methods):
     load = os.getloadavg()[0]
     if load > 0.5:
         print(f"warning: load average {load:.2f}: other work will disturb the measurement", file=sys.stderr)
+    measured = circumstances(args)
+    record.begin(measured)
     rows = []
     for shape in shapes:
         for method in methods:
@@ -255,20 +309,25 @@ def compare_on_cpu(args, record, shapes, methods):
             rows.append(cpu_row(args, shape, method, results))
             print(" | ".join(rows[-1]), file=sys.stderr, flush=True)
     note = f"load average of the machine before the first run: {load:.2f}"
-    return cpu_introduction(args, record.about_pytorch()), section(args, CPU_HEADER, rows, note)
+    return (cpu_introduction(measured, record.about_pytorch()),
+            section(measured, capitalized(describe_batches(measured)), note, markdown_table(CPU_HEADER, rows)))
 
 
 def compare_on_gpu(args, record, shapes, methods):
     peak = bench_pytorch.run_in_own_process(args, [{"peak": True}])[0]
-    peak_gflops = peak.get("peak_gflops", 0)
-    rows = []
+    measured = circumstances(args, peak_gflops=peak.get("peak_gflops"), card=peak.get("card", "no card"))
+    record.begin(measured)
     for shape in shapes:
         compare(args, record, shape, methods)
         for method in methods:
-            rows.append(gpu_row(args, peak_gflops, shape, method, record.medians(shape, method)))
-            print(" | ".join(rows[-1]), file=sys.stderr, flush=True)
-    note = f"peak of products {peak_gflops / 1e3:.1f} TFLOP/s" if peak_gflops else f"no peak: {peak.get('error')}"
-    return gpu_introduction(args, record.about_pytorch()), section(args, gpu_header(args), rows, note)
+            for row in gpu_rows(measured, shape, method, record.medians(shape, method)):
+                print(" | ".join(row), file=sys.stderr, flush=True)
+    introduction = "# Training steps beside PyTorch on a GPU\n\n" + GPU_EXPLANATION
+    return introduction, gpu_section(measured, record, capitalized(describe_batches(measured)))
+
+
+def capitalized(text):
+    return text[0].upper() + text[1:]
 
 
 def main():
