@@ -8,31 +8,37 @@
 #       training                    100 steps of every method against the CPU's losses
 #       large [METHOD...]           steps of BERT-large by every method
 #       bench [NAME...]             training steps beside PyTorch
-#       status                      what has passed
+#   bash tools/device_checks.sh status               what has passed
+#   bash tools/device_checks.sh report               writes what has been measured to docs/benchmarks.md
 #
 #   --programs DIR    a folder made by bundle, or a build folder (build)
-#   --results DIR     logs, tables, and what has passed (device_results)
+#   --results DIR     logs, measurements, and what has passed (device_results)
 #   --seconds N       stops after N seconds; the step that runs then counts as not done
 #   --rounds N        of each table of bench (2); 1 where time is short
+#   --output FILE     where report writes its section (docs/benchmarks.md)
 #
 # A step leaves STEP.log and, if it passed, STEP.passed in the results folder, and is skipped from then on.
 # PYTHON=python3 chooses the Python that has PyTorch. The exit code is 0 if all steps passed, 2 without a device.
 # shellcheck disable=SC2317  # functions are called by their names
 set -euo pipefail
-here=$(cd "$(dirname "$0")" && pwd)
+here=$(dirname "$0")  # as it was called: commands in logs and tables shall not name folders of this machine
 
 programs=build
 results=device_results
+output=$here/../docs/benchmarks.md
 deadline=0
 rounds=2
 python=${PYTHON:-python3}
 failed=0
+listing=false  # steps say their names instead of running
 
 say() { printf '%s\n' "$*"; }
 stop() {
   echo "device_checks: error: $1" >&2
   exit "${2:-1}"
 }
+
+commit_of_sources() { git -C "$here" describe --always --dirty --exclude '*' 2>/dev/null || echo unknown; }
 
 # ---- Bundle --------------------------------------------------------------------------------------------------------
 
@@ -62,6 +68,7 @@ bundle() {
     write_launcher "$folder/$name"
     while read -r library; do cp -L "$library" "$folder/lib/"; done < <(libraries_of "$program")
   done
+  commit_of_sources >"$folder/commit"
   megabytes=$(du -sm "$folder" | cut -f1)
   say "$folder: $megabytes MB, $(find "$folder/lib" -type f | wc -l) libraries"
   [ "$megabytes" -lt 64 ] || stop "$folder has $megabytes MB, expected less than 64"
@@ -97,7 +104,17 @@ require_device() {
     stop "no CUDA device here; nothing was run ($(grep devices <<<"$version" || echo "$version"))" 2
   fi
   link_cublas
-  { say "$version"; nvidia-smi 2>&1 || true; } >"$results/device.txt"
+  describe_run "$version"
+}
+
+# Every step notes the card and the commit it ran with: a results folder may see several of them.
+describe_run() {
+  local version=$1 driver
+  driver=$(nvidia-smi --query-gpu=driver_version --format=csv,noheader 2>/dev/null | head -n 1) || driver=unknown
+  card="$(sed -n 's/.*cuda:0 (\([^)]*\)).*/\1/p' <<<"$version"), driver $driver"
+  commit=$(if in_bundle; then cat "$programs/commit" 2>/dev/null || echo unknown; else commit_of_sources; fi)
+  { say "$version"; say "commit: $commit"; nvidia-smi 2>&1 || true; } >"$results/device.txt"
+  all_steps >"$results/steps.txt"
 }
 
 # ---- Steps ---------------------------------------------------------------------------------------------------------
@@ -107,6 +124,10 @@ require_device() {
 step() {
   local name=$1 log=$results/$1.log begin=$SECONDS code=0
   shift
+  if $listing; then
+    say "$name"
+    return
+  fi
   if [ -f "$results/$name.passed" ]; then
     say "$name: passed before"
     return
@@ -116,27 +137,55 @@ step() {
     say "$name: no time left"
     return
   fi
+  rm -f "$results/$name.failed"
   "$@" >"$log" 2>&1 || code=$?
   if [ "$code" -eq 0 ] && ! grep -qE 'skipped:|SUMMARY: [1-9]' "$log"; then
-    say "$((SECONDS - begin))" >"$results/$name.passed"
+    outcome $((SECONDS - begin)) passed >"$results/$name.passed"
     say "$name: passed ($((SECONDS - begin)) s)"
   else
     failed=1
-    say "$name: FAILED (exit code $code, $((SECONDS - begin)) s); the end of $log:"
+    outcome $((SECONDS - begin)) "$(reason_of_failure "$code")" >"$results/$name.failed"
+    say "$name: FAILED ($(reason_of_failure "$code"), $((SECONDS - begin)) s); the end of $log:"
     tail -n 15 "$log"
   fi
 }
 
-# Ends a program, and what it started, at the deadline.
+outcome() { printf '%s\t%s\t%s\t%s\t%s\n' "$1" "$(date +%F)" "$commit" "$card" "$2"; }
+
+reason_of_failure() {
+  if [ "$deadline" -gt 0 ] && [ "$SECONDS" -ge "$deadline" ]; then
+    say "no time left"
+  elif [ "$1" -eq 0 ]; then
+    say "its log names errors or what was skipped"
+  else
+    say "exit code $1"
+  fi
+}
+
+# chosen CHECK "KNOWN..." NAME...: the names, or all that are known.
+chosen() {
+  local check=$1 known name
+  read -ra known <<<"$2"
+  shift 2
+  for name in "$@"; do
+    [[ " ${known[*]} " == *" $name "* ]] || stop "$check: expected some of ${known[*]}, found '$name'"
+  done
+  if [ $# -gt 0 ]; then say "$*"; else say "${known[*]}"; fi
+}
+
+# Runs a program, and ends it and what it started at the deadline.
 in_time() {
-  if [ "$deadline" -gt 0 ]; then timeout --kill-after 5 $((deadline - SECONDS)) "$@"; else "$@"; fi
+  local left=$((deadline - SECONDS))
+  say "+ $*"
+  [ "$left" -ge 1 ] || left=1  # timeout takes 0 for no limit
+  if [ "$deadline" -gt 0 ]; then timeout --kill-after 5 "$left" "$@"; else "$@"; fi
 }
 
 on_device() { NORMTUNE_TEST_DEVICE=cuda in_time "$@"; }
 run_suite() { on_device "$(test_cuda)" --run_test="$1" --log_level=message --color_output=no; }
 
 # Suites that compare kernels.
-kernel_suites() { "$(test_cuda)" --list_content 2>&1 | sed -n 's/^\([a-z0-9_]*\)\*.*/\1/p' | grep -vE '^(training|emulator_itself)$'; }
+kernel_suites() { "$(test_cuda)" --list_content 2>&1 | sed -n 's/^\([a-z0-9_]*\)\*.*/\1/p' | grep -vxE 'training|emulator_itself'; }
 
 cases_in() { cat "$@" 2>/dev/null | grep -oE '[0-9]+ generated cases' | awk '{ n += $1 } END { print n + 0 }'; }
 
@@ -144,6 +193,7 @@ cases_in() { cat "$@" 2>/dev/null | grep -oE '[0-9]+ generated cases' | awk '{ n
 expect_cases() {
   local name=$1 least=$2 cases
   shift 2
+  if $listing; then return; fi
   cases=$(cases_in "$@")
   say "$name: $cases generated cases"
   if [ "$cases" -lt "$least" ]; then
@@ -153,9 +203,9 @@ expect_cases() {
 }
 
 kernels() {
-  local suite least=3000 suites=("$@")
-  [ ${#suites[@]} -gt 0 ] || mapfile -t suites < <(kernel_suites)
-  for suite in "${suites[@]}"; do step "kernels-$suite" run_suite "$suite"; done
+  local suite suites least=3000
+  suites=$(chosen kernels "$(kernel_suites | paste -sd' ' -)" "$@")
+  for suite in $suites; do step "kernels-$suite" run_suite "$suite"; done
   [ $# -eq 0 ] || least=0
   expect_cases kernels "$least" "$results"/kernels-*.log
 }
@@ -191,100 +241,119 @@ sanitize_with() {
 }
 
 sanitize() {
-  local tool tools=("$@")
-  [ ${#tools[@]} -gt 0 ] || tools=(memcheck racecheck initcheck synccheck)
+  local tool tools
+  tools=$(chosen sanitize "memcheck racecheck initcheck synccheck" "$@")
   PATH=$PATH:/usr/local/cuda/bin
-  command -v compute-sanitizer >/dev/null || stop "compute-sanitizer is neither on the PATH nor in /usr/local/cuda/bin"
-  for tool in "${tools[@]}"; do
-    case $tool in
-      memcheck | racecheck | initcheck | synccheck) sanitize_with "$tool" ;;
-      *) stop "sanitize: expected memcheck, racecheck, initcheck or synccheck, found '$tool'" ;;
-    esac
-  done
+  $listing || command -v compute-sanitizer >/dev/null ||
+    stop "compute-sanitizer is neither on the PATH nor in /usr/local/cuda/bin"
+  for tool in $tools; do sanitize_with "$tool"; done
 }
 
 training() { step training run_suite training; }
 
 # BERT-large, randomly initialised, by every method that bench has: no kernel or allocation fails at its size.
 large() {
-  local method methods=("$@")
-  [ ${#methods[@]} -gt 0 ] ||
-    methods=(full head layernorm layernorm-attention layernorm-all layernorm-bias layernorm-gain bitfit random houlsby pfeiffer lora)
-  for method in "${methods[@]}"; do
-    step "large-$method" in_time "$(normtune)" bench --device cuda --precision bf16 --shape large --method "$method" --batch 32 --seq 128 --repeats 2
+  local method methods
+  methods=$(chosen large "full head layernorm layernorm-attention layernorm-all layernorm-bias layernorm-gain bitfit \
+    random houlsby pfeiffer lora" "$@")
+  for method in $methods; do
+    step "large-$method" bench_alone --shape large --method "$method" --batch 32 --seq 128 --repeats 2
   done
 }
+
+bench_alone() { in_time "$(normtune)" bench --json --device cuda --precision bf16 "$@"; }
 
 # ---- Benchmarks ----------------------------------------------------------------------------------------------------
 
-# beside_pytorch NAME OPTIONS...: one table and the raw results.
+# beside_pytorch NAME: one table. A run that was ended by the deadline begins anew.
 beside_pytorch() {
-  local name=$1
-  shift
+  local name=$1 options
+  read -ra options < <(tables | sed -n "s/^$name //p")
+  rm -f "$results/bench-$name.md" "$results/bench-$name.jsonl"
   in_time "$python" "$here/compare_pytorch.py" --device cuda --normtune "$(normtune)" --output "$results/bench-$name.md" \
-    --json "$results/bench-$name.jsonl" "$@"
+    --json "$results/bench-$name.jsonl" --rounds "$rounds" "${options[@]}"
 }
 
 # NAME and options of each table, the ones that matter most first. Compiling takes longest.
-bench_steps() {
-  local rest=layernorm-all,bitfit,lora shape batch
-  for batch in '32 --seq 128' '16 --seq 384'; do
-    for shape in base large; do
-      say "$shape-${batch##* } --precision bf16 --batch $batch --shapes $shape --methods full,layernorm --settings sdpa-fused,compile --rounds $rounds"
-    done
-  done
-  for batch in '32 --seq 128' '16 --seq 384'; do
-    say "methods-${batch##* } --precision bf16 --batch $batch --shapes base,large --methods $rest --settings sdpa-fused --rounds $rounds"
-  done
-  for task in mrpc cola; do
-    say "$task --precision bf16 --batch 32 --lengths $here/bench_lengths_$task.txt --shapes base,large --methods full,layernorm --settings sdpa-fused --rounds $rounds --repeats 3"
-  done
-  for precision in fp32 tf32; do
-    say "$precision --precision $precision --batch 32 --seq 128 --shapes base,large --methods full,layernorm --settings sdpa-fused --rounds $rounds"
-  done
+tables() {
+  local bf16='--precision bf16' at_128='--batch 32 --seq 128' at_384='--batch 16 --seq 384'
+  local both='--shapes base,large' pair='--methods full,layernorm' eager='--settings sdpa-fused'
+  cat <<TABLES
+base-128 $bf16 $at_128 --shapes base $pair --settings sdpa-fused,compile
+large-128 $bf16 $at_128 --shapes large $pair --settings sdpa-fused,compile
+mrpc $bf16 --batch 32 --lengths $here/bench_lengths_mrpc.txt $both $pair $eager --repeats 3
+cola $bf16 --batch 32 --lengths $here/bench_lengths_cola.txt $both $pair $eager --repeats 3
+base-384 $bf16 $at_384 --shapes base $pair $eager
+large-384 $bf16 $at_384 --shapes large $pair $eager
+methods-128 $bf16 $at_128 $both --methods layernorm-all,bitfit,lora $eager
+peft-128 $bf16 $at_128 $both --methods layernorm,layernorm-all --settings peft
+methods-384 $bf16 $at_384 $both --methods layernorm-all,bitfit,lora $eager
+peft-384 $bf16 $at_384 $both --methods layernorm,layernorm-all --settings peft
+fp32 --precision fp32 $at_128 $both $pair $eager
+tf32 --precision tf32 $at_128 $both $pair $eager
+compile-384 $bf16 $at_384 $both $pair --settings compile
+TABLES
 }
 
 bench() {
-  local name options graphs names=("$@")
-  for name in "${names[@]}"; do
-    bench_steps | grep "^$name " >/dev/null || stop "bench: expected some of $(bench_steps | cut -d' ' -f1 | paste -sd' ' -), found '$name'"
+  local name names
+  names=$(chosen bench "alone graphs-true graphs-false $(tables | cut -d' ' -f1 | paste -sd' ' -)" "$@")
+  for name in $names; do
+    case $name in
+      alone) step bench-alone bench_alone --shape base --batch 32 --seq 128 --kernels ;;
+      graphs-*) step "bench-$name" bench_alone --shape base --method layernorm --batch 32 \
+        --lengths "$here/bench_lengths_cola.txt" --cuda_graphs "${name#graphs-}" ;;
+      *) step "bench-$name" beside_pytorch "$name" ;;
+    esac
   done
-  step bench-alone in_time "$(normtune)" bench --device cuda --precision bf16 --shape base --batch 32 --seq 128 --kernels
-  for graphs in true false; do
-    step "bench-graphs-$graphs" in_time "$(normtune)" bench --device cuda --precision bf16 --shape base --method layernorm --batch 32 \
-      --lengths "$here/bench_lengths_cola.txt" --cuda_graphs "$graphs"
-  done
-  while read -r name options; do
-    [ ${#names[@]} -eq 0 ] || [[ " ${names[*]} " == *" $name "* ]] || continue
-    # shellcheck disable=SC2086  # options are words
-    step "bench-$name" beside_pytorch "$name" $options
-  done < <(bench_steps)
 }
 
-# ---- Status --------------------------------------------------------------------------------------------------------
+# ---- Status and report ---------------------------------------------------------------------------------------------
+
+all_steps() {
+  local check listing=true
+  for check in kernels sanitize training large bench; do "$check"; done
+}
 
 status() {
-  local log name
-  for log in "$results"/*.log; do
-    [ -f "$log" ] || { say "nothing has been run in $results"; return; }
-    name=$(basename "$log" .log)
-    if [ -f "$results/$name.passed" ]; then say "$name: passed ($(cat "$results/$name.passed") s)"; else say "$name: FAILED"; failed=1; fi
-  done
+  local name seconds reason
+  [ -f "$results/steps.txt" ] || stop "nothing has been run in $results"
+  while read -r name; do
+    if [ -f "$results/$name.passed" ]; then
+      IFS=$'\t' read -r seconds _ <"$results/$name.passed"
+      say "$name: passed ($seconds s)"
+      continue
+    fi
+    failed=1
+    if [ -f "$results/$name.failed" ]; then
+      IFS=$'\t' read -r _ _ _ _ reason <"$results/$name.failed"
+      say "$name: FAILED ($reason)"
+    elif [ -f "$results/$name.log" ]; then
+      say "$name: FAILED (interrupted)"
+    else
+      say "$name: not run"
+    fi
+  done <"$results/steps.txt"
   say "kernels: $(cases_in "$results"/kernels-*.log) generated cases"
 }
 
+report() { "$python" "$here/report_device.py" --results "$results" --output "$output"; }
+
 # ---- Command line --------------------------------------------------------------------------------------------------
+
+require_number() { [[ $2 =~ ^[1-9][0-9]*$ ]] || stop "$1: expected a number from 1 on, found '$2'"; }
 
 words=()
 while [ $# -gt 0 ]; do
   case $1 in
-    --programs | --results | --seconds | --rounds)
+    --programs | --results | --seconds | --rounds | --output)
       [ $# -gt 1 ] || stop "$1: expected a value"
       case $1 in
         --programs) programs=$2 ;;
         --results) results=$2 ;;
-        --seconds) deadline=$((SECONDS + $2)) ;;
-        --rounds) rounds=$2 ;;
+        --output) output=$2 ;;
+        --seconds) require_number "$1" "$2"; deadline=$((SECONDS + $2)) ;;
+        --rounds) require_number "$1" "$2"; rounds=$2 ;;
       esac
       shift 2 ;;
     -h | --help) sed -n '2,/^# shellcheck/{/^# shellcheck/!s/^# \{0,1\}//p}' "$0"; exit 0 ;;
@@ -292,18 +361,20 @@ while [ $# -gt 0 ]; do
     *) words+=("$1"); shift ;;
   esac
 done
-[ ${#words[@]} -gt 0 ] || stop "expected bundle, kernels, sanitize, training, large, bench or status (see --help)"
+[ ${#words[@]} -gt 0 ] || stop "expected bundle, kernels, sanitize, training, large, bench, status or report (see --help)"
 
-if [ "${words[0]}" = bundle ]; then
-  [ ${#words[@]} -eq 2 ] || stop "bundle: expected a folder"
-  bundle "${words[1]}"
-  exit 0
-fi
 programs=$(realpath -m "$programs")
-mkdir -p "$results"
-[ "${words[0]}" = status ] || require_device
 case ${words[0]} in
-  kernels | sanitize | training | large | bench | status) "${words[@]}" ;;
-  *) stop "unknown check '${words[0]}': expected bundle, kernels, sanitize, training, large, bench or status" ;;
+  bundle)
+    [ ${#words[@]} -eq 2 ] || stop "bundle: expected a folder"
+    bundle "${words[1]}" ;;
+  status | report)
+    [ ${#words[@]} -eq 1 ] || stop "${words[0]}: expected no names, found '${words[1]}'"
+    "${words[0]}" ;;
+  kernels | sanitize | training | large | bench)
+    mkdir -p "$results"
+    require_device
+    "${words[@]}" ;;
+  *) stop "unknown check '${words[0]}': expected bundle, kernels, sanitize, training, large, bench, status or report" ;;
 esac
 exit "$failed"
