@@ -58,12 +58,13 @@ void add_method(ordered_json& json, const MethodOptions& method) {
   json["lora_target_modules"] = method.lora_target_modules;
 }
 
-/// Options that do not change a number: where files lie (their content is hashed instead), logging, saving.
+/// Options that do not change a number, or by rounding alone: where files lie (their content is hashed
+/// instead), logging, saving, graphs.
 constexpr const char* not_finetuning_identity[] = {
     "model_name_or_path", "output_dir", "glue_dir",         "train_file",
     "validation_file",    "mask",       "device",           "logging_steps",
     "save_strategy",      "save_steps", "save_total_limit", "overwrite_output_dir",
-    "save_unmerged"};
+    "save_unmerged",      "cuda_graphs"};
 
 /// What lies beside the weights and shapes the model: configuration, tokenizer, adapters.
 std::vector<fs::path> side_files(const ModelFiles& model) {
@@ -149,6 +150,7 @@ ordered_json options_json(const FinetuneOptions& options) {
   json["classifier_dropout"] = or_null<ordered_json>(options.classifier_dropout);
   json["random_init"] = options.random_init;
   json["last_layer_cls_only"] = options.last_layer_cls_only;
+  json["cuda_graphs"] = options.cuda_graphs;
   add_evaluation_options(json, options);
   json["metric_for_best_model"] = options.metric_for_best_model;
   json["save_unmerged"] = options.save_unmerged;

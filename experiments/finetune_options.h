@@ -21,8 +21,8 @@ nlohmann::ordered_json options_json(const FinetuneOptions& options);
 /// the SHA-256 of every file that it reads, and numbers_version.
 nlohmann::json run_identity(const FinetuneOptions& options, const Model& model, const TaskData& data);
 
-/// False for the options that do not change a number: where files lie (their content is hashed instead),
-/// the device's index, logging and saving. `name` as on the command line.
+/// False for the options that do not change a number, or by rounding alone: where files lie (their content is
+/// hashed instead), the device's index, logging, saving and graphs. `name` as on the command line.
 bool changes_numbers(std::string_view name);
 
 /// The files that a model is read from.

@@ -89,6 +89,7 @@ BOOST_AUTO_TEST_CASE(what_changes_no_number_does_not_change_the_id) {
       {"save_strategy", [](auto& o) { o.finetune.save_strategy = "no"; }},
       {"save_steps", [](auto& o) { o.finetune.save_steps = 5; }},
       {"save_total_limit", [](auto& o) { o.finetune.save_total_limit = 3; }},
+      {"cuda_graphs", [](auto& o) { o.finetune.cuda_graphs = false; }},
       {"eval_strategy", [](auto& o) { o.finetune.eval_strategy = "no"; }},
       {"metric_for_best_model", [](auto& o) { o.finetune.metric_for_best_model = "accuracy"; }},
       {"other rows", [](auto& o) { o.rows.push_back("bitfit"); }},
@@ -220,6 +221,7 @@ BOOST_AUTO_TEST_CASE(arguments_name_what_differs_from_defaults) {
     options.finetune.dropout_seed = 5;
     options.finetune.method.lora_target_modules = {"query"};
     options.finetune.shuffle = false;
+    options.finetune.cuda_graphs = false;
   });
   const std::vector<std::string> expected = {"finetune",
                                              "--model_name_or_path=model",
@@ -233,7 +235,8 @@ BOOST_AUTO_TEST_CASE(arguments_name_what_differs_from_defaults) {
                                              "--seed=1",
                                              "--dropout_seed=5",
                                              "--shuffle=false",
-                                             "--random_init=true"};
+                                             "--random_init=true",
+                                             "--cuda_graphs=false"};
   const std::vector<std::string> arguments = finetune_arguments(run.options);
   BOOST_CHECK_EQUAL_COLLECTIONS(arguments.begin(), arguments.end(), expected.begin(), expected.end());
 }

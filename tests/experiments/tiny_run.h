@@ -145,10 +145,10 @@ inline std::vector<nlohmann::json> metrics_lines(const fs::path& run, const std:
   return lines;
 }
 
-/// Times, rates, memory and places differ between equal runs.
+/// Times, rates, memory, places and how steps are launched differ between equal runs.
 inline bool is_volatile(const std::string& key) {
-  static const std::set<std::string> keys = {"t",           "wall_seconds", "peak_rss_bytes",
-                                             "ms_per_step", "output_dir",   "num_threads"};
+  static const std::set<std::string> keys = {"t",          "wall_seconds", "peak_rss_bytes", "ms_per_step",
+                                             "output_dir", "num_threads",  "cuda_graphs"};
   return keys.contains(key) || key.ends_with("_runtime") || key.ends_with("_per_second");
 }
 
