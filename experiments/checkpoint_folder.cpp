@@ -94,7 +94,7 @@ json to_json(const TrainingState& state) {
 
 TrainingState from_json(const json& document) {
   return {.run = document.at("run").get<std::string>(),
-          .options = document.at("options"),
+          .options = document.at("options").get<json::object_t>(),
           .step = document.at("step").get<int64_t>(),
           .evaluated = document.at("evaluated").get<bool>(),
           .loss_sum = document.at("loss_sum").get<double>(),

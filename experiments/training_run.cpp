@@ -53,6 +53,46 @@ IntervalStrategy interval_strategy(const std::string& name, int64_t steps) {
   return {name == "epoch" ? IntervalStrategy::Kind::epoch : IntervalStrategy::Kind::no, 0};
 }
 
+int64_t count_of(const json& options, const char* name) {
+  const json value = options.value(name, json());
+  return value.is_number_integer() ? value.get<int64_t>() : 0;
+}
+
+/// An identity without what moves numbers by rounding alone: into how many batches the examples of an update,
+/// or of an evaluation, are cut.
+json without_batch_sizes(json identity) {
+  identity["examples_per_update"] =
+      count_of(identity, "per_device_train_batch_size") * count_of(identity, "gradient_accumulation_steps");
+  for (const char* name :
+       {"per_device_train_batch_size", "gradient_accumulation_steps", "per_device_eval_batch_size"}) {
+    identity.erase(name);
+  }
+  return identity;
+}
+
+/// Of a number above 1, but for 1 itself.
+int64_t smallest_divisor(int64_t number) {
+  for (int64_t divisor = 2; divisor <= number / divisor; ++divisor) {
+    if (number % divisor == 0) return divisor;
+  }
+  return number;
+}
+
+/// Options with which a run goes on in less memory: an update learns from the same examples.
+std::string options_for_less_memory(const TrainingOptions& options) {
+  std::string text = "--resume_from_checkpoint";
+  const int64_t batch = options.per_device_train_batch_size;
+  if (batch > 1) {
+    const int64_t parts = smallest_divisor(batch);
+    text += fmt::format(" --per_device_train_batch_size {} --gradient_accumulation_steps {}", batch / parts,
+                        options.gradient_accumulation_steps * parts);
+  }
+  if (options.per_device_eval_batch_size > 1) {
+    text += fmt::format(" --per_device_eval_batch_size {}", options.per_device_eval_batch_size / 2);
+  }
+  return text;
+}
+
 ordered_json machine_json() {
   return {{"compiler", compiler_name()},
           {"cpu", cpu_name()},
@@ -97,21 +137,29 @@ TrainingResult TrainingRun::run() {
   }
   const std::optional<fs::path> checkpoint = find_checkpoint();
   checkpoint ? resume(*checkpoint) : start();
+  try {
+    return train();
+  } catch (const Error& error) {
+    // A run that a numeric failure stops says so in its log.
+    if (error.kind() == ErrorKind::numeric) write_end_line("failed", json::object());
+    if (error.kind() == ErrorKind::out_of_memory) fail_for_memory(error);
+    throw;
+  }
+}
 
+TrainingResult TrainingRun::train() {
   const InterruptGuard interrupt_guard;
   const Clock::time_point train_start = Clock::now();
-  if (train() == TrainingEnd::interrupted) return stop_for_signal();
+  if (trainer_->run() == TrainingEnd::interrupted) return stop_for_signal();
   return finish(seconds_since(train_start));
 }
 
-/// A run that a numeric failure stops says so in its log.
-TrainingEnd TrainingRun::train() {
-  try {
-    return trainer_->run();
-  } catch (const Error& error) {
-    if (error.kind() == ErrorKind::numeric) write_end_line("failed", json::object());
-    throw;
-  }
+/// Adds how the run can go on.
+void TrainingRun::fail_for_memory(const Error& error) const {
+  const std::vector<int64_t> steps = checkpoint_steps(folder_);
+  fail(ErrorKind::out_of_memory, "{}; to go on from {} with the same examples in each update: {}",
+       error.what(), steps.empty() ? "the beginning" : checkpoint_path("", steps.back()).string(),
+       options_for_less_memory(options_));
 }
 
 TrainerSettings TrainingRun::trainer_settings() const {
@@ -182,10 +230,11 @@ void TrainingRun::start() {
 void TrainingRun::resume(const fs::path& checkpoint) {
   if (!goes_on(options_)) remove_run_files(folder_);
   TrainingState state = read_training_state(checkpoint);
-  if (state.run != run_id_) {
+  const bool is_changed = state.run != run_id_;
+  if (is_changed && without_batch_sizes(identity_) != without_batch_sizes(state.options)) {
     fail(ErrorKind::usage,
-         "{}: belongs to another run; these differ: {}; resume it with the same options and files, or start "
-         "anew with --overwrite_output_dir",
+         "{}: belongs to another run; these differ: {}; resume it with the same options and files (batches "
+         "may be smaller if an update has as many examples), or start anew with --overwrite_output_dir",
          checkpoint.string(), describe_differences(identity_, state.options));
   }
   restore_training_tensors(checkpoint, state.step, *optimizer_);
@@ -194,8 +243,16 @@ void TrainingRun::resume(const fs::path& checkpoint) {
   remove_old_checkpoints(folder_, options_.save_total_limit);  // if the run was killed before it did
   truncate_metrics_log(folder_ / "metrics.jsonl", state.step);
   make_trainer();
-  log_->write("resume", {{"step", state.step}, {"path", checkpoint.filename().string()}});
+  ordered_json line = {{"step", state.step}, {"path", checkpoint.filename().string()}};
   say(fmt::format("resuming from {} at step {}", checkpoint.string(), state.step));
+  if (is_changed) {
+    line["changed"] = describe_differences(identity_, state.options);
+    say(fmt::format("with {}: an update learns from the same examples, and results differ by rounding alone",
+                    describe_differences(identity_, state.options)));
+  }
+  log_->write("resume", line);
+  state.run = run_id_;
+  state.options = identity_;
   trainer_->restore(std::move(state));
 }
 

@@ -70,7 +70,8 @@ class TrainingRun : public TrainingJob {
   void make_trainer();
 
   TrainingResult finish(double train_seconds);
-  TrainingEnd train();
+  TrainingResult train();
+  [[noreturn]] void fail_for_memory(const Error& error) const;
   TrainingResult stop_for_signal();
   bool is_best_loaded() const;
   void load_best();

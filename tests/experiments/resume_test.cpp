@@ -282,6 +282,65 @@ BOOST_AUTO_TEST_CASE(refuses_the_checkpoint_of_another_run) {
   check_error_parts(ErrorKind::model, {"checkpoint-7"}, [&] { finetune(options); });
 }
 
+namespace {
+
+/// Of every step, and of the last evaluation.
+std::vector<double> losses_of(const fs::path& run) {
+  std::vector<double> losses;
+  for (const nlohmann::json& line : metrics_lines(run, "step")) losses.push_back(line.at("loss"));
+  losses.push_back(tiny::results_of(run).at("eval_loss"));
+  return losses;
+}
+
+}  // namespace
+
+/// Who lacks memory cuts updates into smaller batches, and evaluations. Numbers move by rounding alone.
+BOOST_AUTO_TEST_CASE(with_other_batches_of_the_same_updates) {
+  const Workspace workspace;
+  for (const Precision precision : {Precision::fp64, Precision::fp32}) {
+    const auto named = [&](const std::string& name) {
+      FinetuneOptions options = short_run(workspace, fmt::format("{}-{}", name, to_string(precision)));
+      options.precision = precision;
+      options.logging_steps = 1;
+      return options;
+    };
+    const FinetuneOptions reference = named("reference");
+    finetune(reference);
+    const std::vector<double> expected = losses_of(reference.output_dir);
+    for (const auto& [batch, accumulation] : {std::pair{1, 9}, std::pair{9, 1}}) {
+      FinetuneOptions options = named(fmt::format("batches-of-{}", batch));
+      options.progress = signal_at("Training: 4/", SIGINT);
+      finetune(options);
+      options = resumed(options);
+      options.per_device_train_batch_size = batch;
+      options.gradient_accumulation_steps = accumulation;
+      options.per_device_eval_batch_size = 2;
+      options.cuda_graphs = false;
+      finetune(options);
+      const std::vector<double> found = losses_of(options.output_dir);
+      BOOST_REQUIRE_EQUAL(found.size(), expected.size());
+      for (size_t i = 0; i < found.size(); ++i) {
+        BOOST_TEST(std::abs(found[i] - expected[i]) <= (precision == Precision::fp64 ? 1e-12 : 1e-5));
+      }
+      const nlohmann::json line = metrics_lines(options.output_dir, "resume").at(0);
+      BOOST_TEST(line.at("changed").get<std::string>().find(
+                     fmt::format("per_device_train_batch_size {} (was 3)", batch)) != std::string::npos);
+      BOOST_TEST(line.at("run") == tiny::results_of(options.output_dir).at("run"));
+    }
+  }
+}
+
+BOOST_AUTO_TEST_CASE(refuses_batches_of_other_updates) {
+  const Workspace workspace;
+  FinetuneOptions options = short_run(workspace, "run");
+  options.progress = signal_at("Training: 2/", SIGINT);
+  finetune(options);
+  options = resumed(options);
+  options.per_device_train_batch_size = 2;
+  check_error_parts(ErrorKind::usage, {"checkpoint-2", "per_device_train_batch_size 2 (was 3)"},
+                    [&] { finetune(options); });
+}
+
 BOOST_AUTO_TEST_CASE(refuses_a_damaged_checkpoint) {
   const Workspace workspace;
   FinetuneOptions options = short_run(workspace, "run");
