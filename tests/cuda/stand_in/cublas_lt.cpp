@@ -112,21 +112,32 @@ void check_use(const Choice& choice, const ProductDescription& description, cons
 extern "C" {
 
 cublasStatus_t cublasLtCreate(cublasLtHandle_t* handle) {
-  *handle = new cublasLtContext{current_device()};
-  return CUBLAS_STATUS_SUCCESS;
+  return call_of_cublas("cublasLtCreate", [&] {
+    *handle = new cublasLtContext{current_device()};
+    return CUBLAS_STATUS_SUCCESS;
+  });
 }
 
 const char* cublasLtGetStatusString(cublasStatus_t status) {
-  return status == CUBLAS_STATUS_INVALID_VALUE   ? "CUBLAS_STATUS_INVALID_VALUE"
-         : status == CUBLAS_STATUS_NOT_SUPPORTED ? "CUBLAS_STATUS_NOT_SUPPORTED"
-                                                 : "another status";
+  switch (status) {
+    case CUBLAS_STATUS_INVALID_VALUE:
+      return "CUBLAS_STATUS_INVALID_VALUE";
+    case CUBLAS_STATUS_NOT_SUPPORTED:
+      return "CUBLAS_STATUS_NOT_SUPPORTED";
+    case CUBLAS_STATUS_EXECUTION_FAILED:
+      return "CUBLAS_STATUS_EXECUTION_FAILED";
+    default:
+      return "another status";
+  }
 }
 
 cublasStatus_t cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t* layout, cudaDataType type, uint64_t rows,
                                           uint64_t columns, int64_t ld) {
-  *layout = reinterpret_cast<cublasLtMatrixLayout_t>(
-      new MatrixLayout{.type = type, .rows = rows, .columns = columns, .ld = ld});
-  return CUBLAS_STATUS_SUCCESS;
+  return call_of_cublas("cublasLtMatrixLayoutCreate", [&] {
+    *layout = reinterpret_cast<cublasLtMatrixLayout_t>(
+        new MatrixLayout{.type = type, .rows = rows, .columns = columns, .ld = ld});
+    return CUBLAS_STATUS_SUCCESS;
+  });
 }
 
 cublasStatus_t cublasLtMatrixLayoutDestroy(cublasLtMatrixLayout_t layout) {
@@ -137,22 +148,26 @@ cublasStatus_t cublasLtMatrixLayoutDestroy(cublasLtMatrixLayout_t layout) {
 cublasStatus_t cublasLtMatrixLayoutSetAttribute(cublasLtMatrixLayout_t handle,
                                                 cublasLtMatrixLayoutAttribute_t attribute, const void* value,
                                                 size_t bytes) {
-  MatrixLayout& layout = layout_of(handle);
-  switch (attribute) {
-    case CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT:
-      return set(layout.batch, value, bytes);
-    case CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET:
-      return set(layout.stride, value, bytes);
-    default:
-      misuse("an attribute of matrix layouts that it does not have");
-  }
+  return call_of_cublas("cublasLtMatrixLayoutSetAttribute", [&] {
+    MatrixLayout& layout = layout_of(handle);
+    switch (attribute) {
+      case CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT:
+        return set(layout.batch, value, bytes);
+      case CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET:
+        return set(layout.stride, value, bytes);
+      default:
+        misuse("an attribute of matrix layouts that it does not have");
+    }
+  });
 }
 
 cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t* description, cublasComputeType_t compute_type,
                                         cudaDataType_t scale_type) {
-  *description = reinterpret_cast<cublasLtMatmulDesc_t>(
-      new ProductDescription{.compute_type = compute_type, .scale_type = scale_type});
-  return CUBLAS_STATUS_SUCCESS;
+  return call_of_cublas("cublasLtMatmulDescCreate", [&] {
+    *description = reinterpret_cast<cublasLtMatmulDesc_t>(
+        new ProductDescription{.compute_type = compute_type, .scale_type = scale_type});
+    return CUBLAS_STATUS_SUCCESS;
+  });
 }
 
 cublasStatus_t cublasLtMatmulDescDestroy(cublasLtMatmulDesc_t description) {
@@ -163,24 +178,28 @@ cublasStatus_t cublasLtMatmulDescDestroy(cublasLtMatmulDesc_t description) {
 cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t handle,
                                               cublasLtMatmulDescAttributes_t attribute, const void* value,
                                               size_t bytes) {
-  auto& description = own<ProductDescription>(handle);
-  switch (attribute) {
-    case CUBLASLT_MATMUL_DESC_TRANSA:
-      return set(description.transpose_a, value, bytes);
-    case CUBLASLT_MATMUL_DESC_TRANSB:
-      return set(description.transpose_b, value, bytes);
-    case CUBLASLT_MATMUL_DESC_EPILOGUE:
-      return set(description.epilogue, value, bytes);
-    case CUBLASLT_MATMUL_DESC_BIAS_POINTER:
-      return set(description.bias, value, bytes);
-    default:
-      misuse("an attribute of products that it does not have");
-  }
+  return call_of_cublas("cublasLtMatmulDescSetAttribute", [&] {
+    auto& description = own<ProductDescription>(handle);
+    switch (attribute) {
+      case CUBLASLT_MATMUL_DESC_TRANSA:
+        return set(description.transpose_a, value, bytes);
+      case CUBLASLT_MATMUL_DESC_TRANSB:
+        return set(description.transpose_b, value, bytes);
+      case CUBLASLT_MATMUL_DESC_EPILOGUE:
+        return set(description.epilogue, value, bytes);
+      case CUBLASLT_MATMUL_DESC_BIAS_POINTER:
+        return set(description.bias, value, bytes);
+      default:
+        misuse("an attribute of products that it does not have");
+    }
+  });
 }
 
 cublasStatus_t cublasLtMatmulPreferenceCreate(cublasLtMatmulPreference_t* preference) {
-  *preference = reinterpret_cast<cublasLtMatmulPreference_t>(new Preference);
-  return CUBLAS_STATUS_SUCCESS;
+  return call_of_cublas("cublasLtMatmulPreferenceCreate", [&] {
+    *preference = reinterpret_cast<cublasLtMatmulPreference_t>(new Preference);
+    return CUBLAS_STATUS_SUCCESS;
+  });
 }
 
 cublasStatus_t cublasLtMatmulPreferenceDestroy(cublasLtMatmulPreference_t preference) {
@@ -191,23 +210,25 @@ cublasStatus_t cublasLtMatmulPreferenceDestroy(cublasLtMatmulPreference_t prefer
 cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t handle,
                                                     cublasLtMatmulPreferenceAttributes_t attribute,
                                                     const void* value, size_t bytes) {
-  auto& preference = own<Preference>(handle);
-  switch (attribute) {
-    case CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES:
-      return set(preference.workspace_bytes, value, bytes);
-    case CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK:
-      return set(preference.reduction_schemes, value, bytes);
-    case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES:
-      return set(preference.alignments[0], value, bytes);
-    case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES:
-      return set(preference.alignments[1], value, bytes);
-    case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES:
-      return set(preference.alignments[2], value, bytes);
-    case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES:
-      return set(preference.alignments[3], value, bytes);
-    default:
-      misuse("an attribute of preferences that it does not have");
-  }
+  return call_of_cublas("cublasLtMatmulPreferenceSetAttribute", [&] {
+    auto& preference = own<Preference>(handle);
+    switch (attribute) {
+      case CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES:
+        return set(preference.workspace_bytes, value, bytes);
+      case CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK:
+        return set(preference.reduction_schemes, value, bytes);
+      case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES:
+        return set(preference.alignments[0], value, bytes);
+      case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES:
+        return set(preference.alignments[1], value, bytes);
+      case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES:
+        return set(preference.alignments[2], value, bytes);
+      case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES:
+        return set(preference.alignments[3], value, bytes);
+      default:
+        misuse("an attribute of preferences that it does not have");
+    }
+  });
 }
 
 cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle,
@@ -216,31 +237,33 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle,
                                               cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d,
                                               cublasLtMatmulPreference_t preference_handle, int most,
                                               cublasLtMatmulHeuristicResult_t* results, int* count) {
-  const std::scoped_lock lock(turn());
-  *count = 0;
-  if (handle == nullptr || most < 1) return CUBLAS_STATUS_INVALID_VALUE;
-  if (is_any_capture_under_way()) counts().first_uses.note_in_capture();
-  const auto& description = own<ProductDescription>(description_handle);
-  const auto& preference = own<Preference>(preference_handle);
-  if (!fits(description, layout_of(a), layout_of(b), layout_of(c), layout_of(d)) ||
-      refuses_bias(description, layout_of(a), layout_of(b))) {
-    return CUBLAS_STATUS_INVALID_VALUE;
-  }
-  if (!has_types(description, layout_of(a), layout_of(b), layout_of(c), layout_of(d))) {
-    return CUBLAS_STATUS_NOT_SUPPORTED;
-  }
-  const uint64_t bias_alignment = description.bias == nullptr ? 1 : alignment_of(description.bias);
-  if (description.bias != nullptr && bias_alignment < 16) return CUBLAS_STATUS_NOT_SUPPORTED;
-  const uint64_t workspace_bytes = workspace_for(description, layout_of(a), layout_of(d), preference);
-  const uint64_t number = choices().size() + 1;
-  choices()[number] = {description,  layout_of(a), layout_of(b),   layout_of(c),
-                       layout_of(d), preference,   bias_alignment, workspace_bytes};
-  results[0] = {};
-  results[0].algo.data[0] = number;
-  results[0].workspaceSize = workspace_bytes;
-  results[0].state = CUBLAS_STATUS_SUCCESS;
-  *count = 1;
-  return CUBLAS_STATUS_SUCCESS;
+  return call_of_cublas("cublasLtMatmulAlgoGetHeuristic", [&] {
+    *count = 0;
+    if (handle == nullptr || most < 1) return CUBLAS_STATUS_INVALID_VALUE;
+    if (is_any_capture_under_way()) counts().first_uses.note_in_capture();
+    const auto& description = own<ProductDescription>(description_handle);
+    const auto& preference = own<Preference>(preference_handle);
+    if (!fits(description, layout_of(a), layout_of(b), layout_of(c), layout_of(d)) ||
+        refuses_bias(description, layout_of(a), layout_of(b))) {
+      return CUBLAS_STATUS_INVALID_VALUE;
+    }
+    if (!has_types(description, layout_of(a), layout_of(b), layout_of(c), layout_of(d))) {
+      return CUBLAS_STATUS_NOT_SUPPORTED;
+    }
+    if (!machine().has_algorithms) return CUBLAS_STATUS_SUCCESS;
+    const uint64_t bias_alignment = description.bias == nullptr ? 1 : alignment_of(description.bias);
+    if (description.bias != nullptr && bias_alignment < 16) return CUBLAS_STATUS_NOT_SUPPORTED;
+    const uint64_t workspace_bytes = workspace_for(description, layout_of(a), layout_of(d), preference);
+    const uint64_t number = choices().size() + 1;
+    choices()[number] = {description,  layout_of(a), layout_of(b),   layout_of(c),
+                         layout_of(d), preference,   bias_alignment, workspace_bytes};
+    results[0] = {};
+    results[0].algo.data[0] = number;
+    results[0].workspaceSize = workspace_bytes;
+    results[0].state = CUBLAS_STATUS_SUCCESS;
+    *count = 1;
+    return CUBLAS_STATUS_SUCCESS;
+  });
 }
 
 cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t description_handle,
@@ -249,23 +272,26 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc
                               cublasLtMatrixLayout_t c_layout, void* d, cublasLtMatrixLayout_t d_layout,
                               const cublasLtMatmulAlgo_t* algorithm, void* workspace, size_t workspace_bytes,
                               cudaStream_t stream) {
-  const std::scoped_lock lock(turn());
-  if (handle == nullptr || handle->device != current_device() || stream == nullptr || algorithm == nullptr) {
-    misuse("a product without a handle of the current device, a stream or an algorithm");
-  }
-  const auto& description = own<ProductDescription>(description_handle);
-  const auto choice = choices().find(algorithm->data[0]);
-  if (choice == choices().end()) return CUBLAS_STATUS_INVALID_VALUE;
-  const Choice& chosen = choice->second;
-  const Operands operands{a, b, c, d};
-  if (!chosen.description.is_same_kind(description) || chosen.a != layout_of(a_layout) ||
-      chosen.b != layout_of(b_layout) || chosen.c != layout_of(c_layout) || chosen.d != layout_of(d_layout)) {
-    misuse("an algorithm for a product for which it was not chosen");
-  }
-  check_use(chosen, description, operands, workspace, workspace_bytes);
-  const ProductScales scales{*static_cast<const float*>(alpha), *static_cast<const float*>(beta)};
-  return enqueue_product({description, chosen.a, chosen.b, chosen.c, chosen.d}, operands, scales,
-                         {workspace, chosen.workspace_bytes}, *stream);
+  return call_of_cublas("cublasLtMatmul", [&] {
+    if (handle == nullptr || handle->device != current_device() || stream == nullptr ||
+        algorithm == nullptr) {
+      misuse("a product without a handle of the current device, a stream or an algorithm");
+    }
+    const auto& description = own<ProductDescription>(description_handle);
+    const auto choice = choices().find(algorithm->data[0]);
+    if (choice == choices().end()) return CUBLAS_STATUS_INVALID_VALUE;
+    const Choice& chosen = choice->second;
+    const Operands operands{a, b, c, d};
+    if (!chosen.description.is_same_kind(description) || chosen.a != layout_of(a_layout) ||
+        chosen.b != layout_of(b_layout) || chosen.c != layout_of(c_layout) ||
+        chosen.d != layout_of(d_layout)) {
+      misuse("an algorithm for a product for which it was not chosen");
+    }
+    check_use(chosen, description, operands, workspace, workspace_bytes);
+    const ProductScales scales{*static_cast<const float*>(alpha), *static_cast<const float*>(beta)};
+    return enqueue_product({description, chosen.a, chosen.b, chosen.c, chosen.d}, operands, scales,
+                           {workspace, chosen.workspace_bytes}, *stream);
+  });
 }
 
 }  // extern "C"

@@ -300,6 +300,102 @@ BOOST_AUTO_TEST_CASE(memory_that_a_call_lacks_is_told) {
              }).starts_with("out of memory on a CUDA device in cublasLtMatmul: "));
 }
 
+namespace {
+
+/// Multiplies matrices of ones, and cuBLASLt has not seen their size before `multiply()` succeeds.
+class NewProduct {
+ public:
+  NewProduct()
+      : ones_(Tensor::full({++size(), 3}, 1, DType::float32, cuda_device)),
+        product_(Tensor::full({size(), size()}, 0, DType::float32, cuda_device)) {}
+
+  void multiply() const { the_backend().matmul(args()); }
+  void multiply_beside() const {
+    the_backend().matmul_beside(args(), {ones_});
+    the_backend().join_products();
+  }
+  void check_result() const {
+    BOOST_TEST(product_.to_vector<float>() == std::vector<float>(static_cast<size_t>(size() * size()), 3));
+  }
+
+ private:
+  static int64_t& size() {
+    static int64_t size = 60;
+    return size;
+  }
+  Backend::MatMul args() const { return {.a = ones_, .b = ones_, .transpose_b = true, .c = product_}; }
+
+  Tensor ones_, product_;
+};
+
+}  // namespace
+
+/// What a product that fails has begun is forgotten: the same product works afterwards.
+BOOST_AUTO_TEST_CASE(a_call_of_cublaslt_that_fails_is_named) {
+  for (const std::string call :
+       {"cublasLtMatmulDescCreate", "cublasLtMatmulDescSetAttribute", "cublasLtMatrixLayoutCreate",
+        "cublasLtMatrixLayoutSetAttribute", "cublasLtMatmulPreferenceCreate",
+        "cublasLtMatmulPreferenceSetAttribute", "cublasLtMatmulAlgoGetHeuristic", "cublasLtMatmul"}) {
+    BOOST_TEST_CONTEXT(call) {
+      const NewProduct product;
+      stand_in::fail_call(call, CUBLAS_STATUS_EXECUTION_FAILED);
+      std::string message = message_of(ErrorKind::internal, [&] { product.multiply(); });
+      BOOST_TEST(message.starts_with("cuBLASLt: " + call), message);
+      BOOST_TEST(message.ends_with(" failed: CUBLAS_STATUS_EXECUTION_FAILED"), message);
+      stand_in::fail_call(call, CUBLAS_STATUS_ALLOC_FAILED);
+      message = message_of(ErrorKind::out_of_memory, [&] { product.multiply(); });
+      BOOST_TEST(message.starts_with("out of memory on a CUDA device in " + call), message);
+      BOOST_TEST(message.find(" bytes are free; use a smaller batch") != std::string::npos, message);
+      product.multiply();
+      product.check_result();
+      check_all_is_well();
+    }
+  }
+  stand_in::fail_call("cublasLtCreate", CUBLAS_STATUS_EXECUTION_FAILED);
+  BOOST_TEST(message_of(ErrorKind::internal, [] { cuda::make_cuda_backend(0); }) ==
+             "cuBLASLt: cublasLtCreate failed: CUBLAS_STATUS_EXECUTION_FAILED");
+}
+
+/// It says so in one of two ways.
+BOOST_AUTO_TEST_CASE(a_product_without_an_algorithm_is_described) {
+  const OtherMachine other;
+  const NewProduct product;
+  const auto check_message = [&] {
+    const std::string message = message_of(ErrorKind::internal, [&] { product.multiply(); });
+    BOOST_TEST(message.starts_with("cuBLASLt: no algorithm for 1 products ["), message);
+    BOOST_TEST(message.find(" of float32 to float32 (a: ld 3 at a multiple of ") != std::string::npos,
+               message);
+  };
+  stand_in::fail_call("cublasLtMatmulAlgoGetHeuristic", CUBLAS_STATUS_NOT_SUPPORTED);
+  check_message();
+  stand_in::machine().has_algorithms = false;
+  check_message();
+  stand_in::machine().has_algorithms = true;
+  product.multiply();
+  product.check_result();
+  check_all_is_well();
+}
+
+/// On the side stream, alone and in a capture.
+BOOST_AUTO_TEST_CASE(a_product_beside_that_fails) {
+  const NewProduct product;
+  for (const std::string call : {"cublasLtMatmulAlgoGetHeuristic", "cublasLtMatmul"}) {
+    BOOST_TEST_CONTEXT(call) {
+      const auto check_failure = [&](const std::function<void()>& work) {
+        stand_in::fail_call(call, CUBLAS_STATUS_EXECUTION_FAILED);
+        const std::string message = message_of(ErrorKind::internal, work);
+        BOOST_TEST(message.starts_with("cuBLASLt: " + call), message);
+        check_all_is_well();
+      };
+      check_failure([&] { product.multiply_beside(); });
+      check_failure([&] { the_backend().rehearse([&] { product.multiply_beside(); }); });
+      check_failure([&] { the_backend().capture([&] { product.multiply_beside(); }); });
+    }
+  }
+  product.multiply_beside();
+  product.check_result();
+}
+
 /// A kernel fails while a gradient of a weight is under way, and so does waiting for that.
 BOOST_AUTO_TEST_CASE(the_first_of_two_failures_is_told) {
   const auto leaf = [] {

@@ -11,7 +11,7 @@ namespace {
 
 struct Failure {
   int calls_left;
-  cudaError_t code;
+  int code;
 };
 
 std::map<std::string, Failure, std::less<>>& failures() {
@@ -55,14 +55,18 @@ void fail_call(std::string_view function, cudaError_t code, int nth) {
   failures()[std::string(function)] = {nth, code};
 }
 
+void fail_call(std::string_view function, cublasStatus_t status, int nth) {
+  failures()[std::string(function)] = {nth, status};
+}
+
 bool is_failure_left() {
   return !failures().empty();
 }
 
-cudaError_t wanted_failure(std::string_view function) {
+int wanted_failure(std::string_view function) {
   const auto found = failures().find(function);
-  if (found == failures().end() || --found->second.calls_left > 0) return cudaSuccess;
-  const cudaError_t code = found->second.code;
+  if (found == failures().end() || --found->second.calls_left > 0) return 0;
+  const int code = found->second.code;
   failures().erase(found);
   return code;
 }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cublasLt.h>
 #include <cuda_runtime_api.h>
 
 #include <cstdint>
@@ -22,6 +23,7 @@ struct Machine {
   int driver_version = 12010;             // 1000 x major + 10 x minor of the latest CUDA it can do
   size_t memory_bytes = size_t{8} << 30;  // of each device
   bool computes = true;                   // kernels and products, or only says that it has
+  bool has_algorithms = true;             // cuBLASLt, for a product that is new to it
   static constexpr int most_shared_bytes =
       101376;  // of a block that asks for it: 99 KB, on the smallest cards
 };
@@ -38,6 +40,7 @@ Counts& counts();
 
 /// Lets the `nth` call of a function from now on, counted from 1, fail with `code` and do nothing.
 void fail_call(std::string_view function, cudaError_t code, int nth = 1);
+void fail_call(std::string_view function, cublasStatus_t status, int nth = 1);
 /// Whether a failure that was asked for has not come.
 bool is_failure_left();
 
@@ -50,16 +53,24 @@ int& current_device();
 /// Threads take turns.
 std::recursive_mutex& turn();
 
-/// Whether a test wants this call to fail, and how; cudaSuccess otherwise.
-cudaError_t wanted_failure(std::string_view function);
+/// Whether a test wants this call to fail, and how: its code; otherwise 0, which is success.
+int wanted_failure(std::string_view function);
 /// Keeps an error for cudaGetLastError.
 cudaError_t remember(cudaError_t code);
+
+/// The frame of a function of cuBLASLt that can fail.
+template <typename Body>
+cublasStatus_t call_of_cublas(std::string_view function, const Body& body) {
+  const std::scoped_lock lock(turn());
+  const auto wanted = static_cast<cublasStatus_t>(wanted_failure(function));
+  return wanted != CUBLAS_STATUS_SUCCESS ? wanted : body();
+}
 
 /// The frame of every function of the runtime.
 template <typename Body>
 cudaError_t call(std::string_view function, const Body& body) {
   const std::scoped_lock lock(turn());
-  const cudaError_t wanted = wanted_failure(function);
+  const auto wanted = static_cast<cudaError_t>(wanted_failure(function));
   return remember(wanted != cudaSuccess ? wanted : body());
 }
 
