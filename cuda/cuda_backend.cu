@@ -104,6 +104,7 @@ class CudaBackend final : private Foundation, public KernelBackend<StreamLaunche
     const uint64_t num_sent = staging_.num_sent();
     stream_.synchronize();
     staging_.note_done(num_sent);
+    allocator_.report_failed_free();
   }
 
   void copy_from_host(void* device_destination, const void* host_source, size_t bytes) override {

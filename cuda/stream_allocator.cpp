@@ -25,6 +25,7 @@ void* StreamAllocator::allocate(size_t bytes) {
 void* StreamAllocator::allocate(size_t bytes, bool& is_zero) {
   is_zero = false;
   const std::scoped_lock lock(mutex_);
+  throw_failed_free();
   return captured_.is_capturing() ? captured_.allocate(bytes) : allocate_from_pool(bytes);
 }
 
@@ -100,10 +101,30 @@ void StreamAllocator::deallocate(void* pointer, size_t bytes) {
     return;
   }
   stats_.in_use -= bytes;
-  // Tensors end in destructors, the last of them after CUDA itself: a failure here has nobody to tell, and a
-  // broken device is reported by the next call.
-  if (cudaSetDevice(stream_.device().index) != cudaSuccess) return;
-  cudaFreeAsync(pointer, stream_.use());
+  give_back_to_pool(pointer);
+}
+
+/// Tensors end in destructors, the last of them after CUDA itself: a failure waits for somebody to tell.
+void StreamAllocator::give_back_to_pool(void* block) {
+  const cudaError_t chosen = cudaSetDevice(stream_.device().index);
+  if (chosen != cudaSuccess) return note_failed_free("cudaSetDevice", chosen);
+  const cudaError_t freed = cudaFreeAsync(block, stream_.get());
+  if (freed != cudaSuccess) note_failed_free("cudaFreeAsync", freed);
+}
+
+void StreamAllocator::note_failed_free(const char* call, cudaError_t code) {
+  cudaGetLastError();  // or another call would find it
+  if (failed_free_.code == cudaSuccess) failed_free_ = {call, code};
+}
+
+void StreamAllocator::throw_failed_free() {
+  const FailedCall failed = std::exchange(failed_free_, {});
+  check_cuda(failed.code, failed.name);
+}
+
+void StreamAllocator::report_failed_free() {
+  const std::scoped_lock lock(mutex_);
+  throw_failed_free();
 }
 
 size_t StreamAllocator::reserved() const {

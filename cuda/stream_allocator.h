@@ -28,13 +28,23 @@ class StreamAllocator final : public Allocator {
 
   void begin_capture();
   void end_capture();
+  /// Throws if memory could not be given back, which deallocate() has nobody to tell. allocate() does so too.
+  void report_failed_free();
 
  private:
+  struct FailedCall {
+    const char* name = "";
+    cudaError_t code = cudaSuccess;
+  };
+
   void* allocate_from_pool(size_t bytes);
   std::byte* allocate_chunk(size_t bytes);
   void trim_pool();
   void note_reserved();
   cudaError_t try_allocate(void** block, size_t bytes);
+  void give_back_to_pool(void* block);
+  void note_failed_free(const char* call, cudaError_t code);
+  void throw_failed_free();
   [[noreturn]] void fail_out_of_memory(size_t bytes) const;
   size_t reserved() const;
 
@@ -45,6 +55,7 @@ class StreamAllocator final : public Allocator {
   CapturedMemory captured_;
   size_t chunk_bytes_ = 0;                               // of captured_
   std::vector<std::pair<void*, size_t>> to_deallocate_;  // when the capture has ended
+  FailedCall failed_free_;                               // the first that nobody was told of
 };
 
 }  // namespace normtune::cuda

@@ -396,6 +396,27 @@ BOOST_AUTO_TEST_CASE(a_product_beside_that_fails) {
   product.check_result();
 }
 
+/// Tensors end in destructors, which cannot throw: the next call that can says so, once.
+BOOST_AUTO_TEST_CASE(memory_that_cannot_be_given_back_is_told) {
+  const std::vector<std::function<void()>> next_calls = {
+      [] { the_backend().synchronize(); }, [] { on_the_device({1}); },
+      [] { the_backend().rehearse([] { Tensor::empty({1}, DType::float32, cuda_device); }); }};
+  for (const std::string call : {"cudaFreeAsync", "cudaSetDevice"}) {
+    for (const auto& next_call : next_calls) {
+      Tensor held = on_the_device({1, 2, 3});
+      stand_in::fail_call(call, cudaErrorIllegalAddress);
+      held = Tensor();
+      BOOST_TEST(!stand_in::is_failure_left());
+      BOOST_TEST(cudaGetLastError() == cudaSuccess);
+      BOOST_TEST(message_of(ErrorKind::internal, next_call) ==
+                 fmt::format("CUDA: {} failed: an illegal memory access was encountered "
+                             "(cudaErrorIllegalAddress)",
+                             call));
+      check_all_is_well();
+    }
+  }
+}
+
 /// A kernel fails while a gradient of a weight is under way, and so does waiting for that.
 BOOST_AUTO_TEST_CASE(the_first_of_two_failures_is_told) {
   const auto leaf = [] {
