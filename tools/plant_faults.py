@@ -134,6 +134,9 @@ FAULTS = [
     Fault("accumulated gradients are means of means", "experiments/classification_objective.cpp",
           "static_cast<double>(update.indices.size())", "static_cast<double>(update.indices.size() * 0 + batch.size())",
           "finetune_parity|update"),
+    Fault("a resume takes updates of other examples", "experiments/training_run.cpp",
+          'count_of(identity, "per_device_train_batch_size") * count_of',
+          'count_of(identity, "per_device_train_batch_size") * 0 * count_of', "experiments/resume"),
     # Reading.
     Fault("a byte order mark stays in the first field", "experiments/data_file.cpp",
           '  if (text_.starts_with("\\xEF\\xBB\\xBF")) text_.remove_prefix(3);\n', "", "experiments/"),
@@ -172,6 +175,11 @@ FAULTS = [
     Fault("a damaged checkpoint ends its run", "experiments/run_execution.cpp",
           "if (finetuning_ && resumed_ && refused) {", "if (finetuning_ && resumed_ && refused && false) {",
           "tools/compare"),
+    # Devices.
+    Fault("fisher forgets the device", "tools/command_fisher.cpp",
+          "  fisher.options.device = fisher.common.device();\n", "", "cuda/commands"),
+    Fault("a comparison measures Fisher information on the CPU", "experiments/comparison_plan.cpp",
+          '"validation_file", "max_seq_length",     "device",', '"validation_file", "max_seq_length",', "cuda/commands"),
 ]
 
 
