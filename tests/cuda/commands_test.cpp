@@ -251,11 +251,13 @@ BOOST_AUTO_TEST_CASE(compare_makes_the_table_of_the_cpu) {
     options.seeds = {1};
     options.keep = {.drift_rows = {"full"}, .fisher_rows = {"full"}, .fisher_samples = 8};
     options.report_split = "test_labelled";
-    options.costs = false;
+    options.costs = device.type == DeviceType::cuda;
     options.output_dir = options.finetune.output_dir;
     options.program = write_program(model.folder, model.folder / (name + "-calls"));
     const ComparisonResult result = compare(options, {.quiet = true});
     BOOST_TEST(result.first_failure.value_or(0) == 0);
+    BOOST_TEST(result.costs.size() == (options.costs ? 2u : 0u));
+    for (const MethodCost& cost : result.costs) BOOST_TEST(cost.peak_device_bytes.value_or(0) > 0);
     return options.output_dir;
   };
   const fs::path expected = compare_on("cpu", {}), found = compare_on("cuda", cuda_device);
@@ -280,7 +282,7 @@ BOOST_AUTO_TEST_CASE(compare_makes_the_table_of_the_cpu) {
     if (command != "drift") BOOST_TEST(call.find(" --device=cuda") != std::string::npos, call);
   }
   BOOST_TEST(
-      (counts == std::map<std::string, int>{{"finetune", 2}, {"evaluate", 2}, {"drift", 1}, {"fisher", 1}}));
+      (counts == std::map<std::string, int>{{"finetune", 4}, {"evaluate", 2}, {"drift", 1}, {"fisher", 1}}));
 }
 
 /// What write_program() runs.
