@@ -9,7 +9,7 @@ namespace normtune {
 
 namespace {
 
-constexpr size_t num_tables = 3;  // word, position, token type
+constexpr size_t num_tables = Backend::EmbeddingsLayerNorm::num_tables;  // word, position, token type
 
 /// Backward through dropout (the same mask), layer norm (see Normalization) and the sum, whose three terms
 /// have the same gradient; each table collects it in the rows that were looked up.
@@ -89,18 +89,13 @@ Variable embeddings_layer_norm(const Variable& word_weight, const Variable& posi
   const std::array<Tensor, num_tables> table_ids{ids, position_ids, token_type_ids};
   check_embeddings(inputs, table_ids, mask);
 
-  Backend& backend = weight.backend();
-  const Tensor sum = Tensor::empty({ids.numel(), word_weight.size(1)}, weight.dtype(), weight.device());
-  const Tensor output = Tensor::empty_like(sum);  // until the end also the rows of one table
-  backend.gather_rows({.input = word_weight.tensor(), .index = ids, .output = sum});
-  for (size_t i = 1; i < num_tables; ++i) {
-    backend.gather_rows({.input = inputs[i].tensor(), .index = table_ids[i], .output = output});
-    backend.add_scaled(output, 1.0, sum);
-  }
+  const Tensor output = Tensor::empty({ids.numel(), word_weight.size(1)}, weight.dtype(), weight.device());
   auto node = std::make_shared<EmbeddingsLayerNormBackward>();
   const bool keep = needs_recording(std::span(inputs).first(num_tables + 1));
-  node->normalization.forward(sum, nullptr, DropoutMask{}, weight, bias, eps, keep, output);
-  if (mask.active()) backend.dropout(output, mask, output);
+  const Backend::EmbeddingsLayerNorm::Tables tables{{{word_weight.tensor(), ids},
+                                                     {position_weight.tensor(), position_ids},
+                                                     {token_type_weight.tensor(), token_type_ids}}};
+  node->normalization.forward(tables, mask, weight, bias, eps, keep, output);
   return record(output, inputs, [&] {
     node->mask = mask;
     node->padding_idx = padding_idx;

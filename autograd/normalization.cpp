@@ -13,14 +13,16 @@ void check_normalization(std::string_view op, const Variable& input, const Varia
   check_shape(op, "bias", bias.shape(), {hidden_size});
 }
 
+void Normalization::keep_results(const Tensor& output, const Variable& weight) {
+  normalized_ = Tensor::empty_like(output);
+  rstd_ = Tensor::empty({output.size(0)}, parameter_dtype(output.dtype()), output.device());
+  weight_ = weight.tensor();
+}
+
 void Normalization::forward(const Tensor& input, const Tensor* residual, const DropoutMask& mask,
                             const Variable& weight, const Variable& bias, double eps, bool keep,
                             const Tensor& output) {
-  if (keep) {
-    normalized_ = Tensor::empty_like(input);
-    rstd_ = Tensor::empty({input.size(0)}, parameter_dtype(input.dtype()), input.device());
-    weight_ = weight.tensor();
-  }
+  if (keep) keep_results(output, weight);
   input.backend().layer_norm_forward({.input = input,
                                       .residual = residual,
                                       .mask = mask,
@@ -30,6 +32,20 @@ void Normalization::forward(const Tensor& input, const Tensor* residual, const D
                                       .output = output,
                                       .normalized = keep ? &normalized_ : nullptr,
                                       .rstd = keep ? &rstd_ : nullptr});
+}
+
+void Normalization::forward(const Backend::EmbeddingsLayerNorm::Tables& tables, const DropoutMask& mask,
+                            const Variable& weight, const Variable& bias, double eps, bool keep,
+                            const Tensor& output) {
+  if (keep) keep_results(output, weight);
+  output.backend().embeddings_layer_norm({.tables = tables,
+                                          .mask = mask,
+                                          .weight = weight.tensor(),
+                                          .bias = bias.tensor(),
+                                          .eps = eps,
+                                          .output = output,
+                                          .normalized = keep ? &normalized_ : nullptr,
+                                          .rstd = keep ? &rstd_ : nullptr});
 }
 
 void Normalization::backward(const Tensor& grad_output, const DropoutMask& mask, Gradients wanted,

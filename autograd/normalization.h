@@ -24,6 +24,9 @@ class Normalization {
   /// needs nothing.
   void forward(const Tensor& input, const Tensor* residual, const DropoutMask& mask, const Variable& weight,
                const Variable& bias, double eps, bool keep, const Tensor& output);
+  /// output = dropout(layer_norm(sum of a row of each table)).
+  void forward(const Backend::EmbeddingsLayerNorm::Tables& tables, const DropoutMask& mask,
+               const Variable& weight, const Variable& bias, double eps, bool keep, const Tensor& output);
 
   /// Where the gradients that are wanted go. `input` and `residual` are allocated by the caller (either may
   /// be grad_output), the others by backward().
@@ -41,6 +44,9 @@ class Normalization {
   std::vector<Tensor*> saved_tensors() { return {&normalized_, &rstd_, &weight_}; }
 
  private:
+  /// Makes room for what backward needs.
+  void keep_results(const Tensor& output, const Variable& weight);
+
   Tensor normalized_;  // [num_rows, hidden_size]
   Tensor rstd_;        // [num_rows]
   Tensor weight_;      // [hidden_size]

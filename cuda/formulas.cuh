@@ -15,6 +15,7 @@ inline namespace NORMTUNE_TARGET {
 //
 #include "tensor/formulas/activations.h"
 #include "tensor/formulas/clipping.h"
+#include "tensor/formulas/layer_norm.h"
 #include "tensor/formulas/optimizer.h"
 
 }  // namespace NORMTUNE_TARGET

@@ -107,6 +107,9 @@ class KernelBackend : public Backend {
     cuda::softmax_backward(launch_, output, grad_output, grad_input);
   }
   void layer_norm_forward(const LayerNormForward& args) override { cuda::layer_norm_forward(launch_, args); }
+  void embeddings_layer_norm(const EmbeddingsLayerNorm& args) override {
+    cuda::embeddings_layer_norm(launch_, args);
+  }
   void layer_norm_backward(const LayerNormBackward& args) override {
     cuda::layer_norm_backward(launch_, args);
   }

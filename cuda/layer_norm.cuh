@@ -37,6 +37,13 @@ __device__ inline void store_own(const Access& access, T* row, int columns, cons
   }
 }
 
+template <int fours>
+__device__ inline void add_to(Four (&sum)[fours], const Four (&added)[fours]) {
+  for (int i = 0; i < fours; ++i) {
+    for (int k = 0; k < 4; ++k) sum[i][k] += added[i][k];
+  }
+}
+
 /// Applies a row's mask to a thread's fours of it.
 template <int fours>
 __device__ inline void drop_own(const DropoutArguments& mask, int64_t row, Four (&own)[fours]) {
@@ -63,40 +70,60 @@ void with_own_fours(FourAccess access, int64_t columns, const Body& body) {
   });
 }
 
+/// The rows of LayerNormForward: dropout(input) + residual.
+template <typename T>
+struct ResidualRows {
+  const T *input, *residual;  // residual may be null
+  DropoutArguments mask;
+  int hidden_size;
+
+  /// A thread's fours. Those of both are on their way before one is waited for.
+  template <int fours, typename Access>
+  __device__ void load(const Access& access, int64_t row, Four (&sum)[fours]) const {
+    const int64_t at = row * hidden_size;
+    const bool has_residual = residual != nullptr;
+    Four added[fours];
+    load_own(access, input + at, hidden_size, sum);
+    load_own(access, (has_residual ? residual : input) + at, has_residual ? hidden_size : 0, added);
+    if (mask.active()) drop_own(mask, row, sum);
+    add_to(sum, added);
+  }
+  template <int fours>
+  __device__ void finish(int64_t /*row*/, Four (&/*output*/)[fours]) const {}
+};
+
+/// The rows of EmbeddingsLayerNorm: the sum of one row of each table; dropout comes after layer norm.
+struct EmbeddingRows {
+  static constexpr int num_tables = Backend::EmbeddingsLayerNorm::num_tables;
+
+  const float* tables[num_tables];
+  const int32_t* ids[num_tables];
+  DropoutArguments mask;
+  int hidden_size;
+
+  template <int fours, typename Access>
+  __device__ void load(const Access& access, int64_t row, Four (&sum)[fours]) const {
+    Four rows[num_tables][fours];
+    for (int t = 0; t < num_tables; ++t) {
+      load_own(access, tables[t] + static_cast<int64_t>(ids[t][row]) * hidden_size, hidden_size, rows[t]);
+    }
+    for (int i = 0; i < fours; ++i) sum[i] = rows[0][i];
+    for (int t = 1; t < num_tables; ++t) add_to(sum, rows[t]);
+  }
+  template <int fours>
+  __device__ void finish(int64_t row, Four (&output)[fours]) const {
+    if (mask.active()) drop_own(mask, row, output);
+  }
+};
+
 template <typename T>
 struct LayerNormForwardArguments {
-  const T *input, *residual;  // residual may be null
   const float *weight, *bias;
-  DropoutArguments mask;
   double eps;
   T *output, *normalized;  // may lie where inputs do; normalized may be null
   float* rstd;             // may be null
   int hidden_size;
   double inverse_size;  // 1 / hidden_size
-};
-
-/// A thread's fours of dropout(input) + residual. Both are on their way before one is waited for.
-template <int fours, typename T, typename Access>
-__device__ inline void load_sum(const LayerNormForwardArguments<T>& args, const Access& access, int64_t row,
-                                Four (&sum)[fours]) {
-  const int64_t at = row * args.hidden_size;
-  const bool has_residual = args.residual != nullptr;
-  Four residual[fours];
-  load_own(access, args.input + at, args.hidden_size, sum);
-  load_own(access, (has_residual ? args.residual : args.input) + at, has_residual ? args.hidden_size : 0,
-           residual);
-  if (args.mask.active()) drop_own(args.mask, row, sum);
-  for (int i = 0; i < fours; ++i) {
-    for (int k = 0; k < 4; ++k) sum[i][k] += residual[i][k];
-  }
-}
-
-/// Statistics of the values from which the row's first element is subtracted. Sums are taken in double: a
-/// variance near 1e60 (values around 1e30) has no place in a float.
-struct RowStatistics {
-  float first, mean, rstd;
-
-  __device__ float normalize(float value) const { return ((value - first) - mean) * rstd; }
 };
 
 /// The sum over a row of function(value), in every thread.
@@ -111,28 +138,29 @@ __device__ inline double row_sum(const Four (&values)[fours], int columns, const
   return block_sum(sum);
 }
 
+/// In every thread.
 template <int fours>
-__device__ inline RowStatistics row_statistics(const Four (&values)[fours], int columns, double inverse_size,
-                                               double eps) {
+__device__ inline RowStatistics<float> statistics_of_row(const Four (&values)[fours], int columns,
+                                                         double inverse_size, double eps) {
   const float first = block_broadcast(values[0][0]);
-  const double mean = inverse_size * row_sum(values, columns,
-                                             [=](float value) { return static_cast<double>(value - first); });
+  const double mean =
+      inverse_size * row_sum(values, columns, [=](float value) { return from_first(value, first); });
   const double variance = inverse_size * row_sum(values, columns, [=](float value) {
-                            const double centered = static_cast<double>(value - first) - mean;
-                            return centered * centered;
+                            return squared_deviation(value, first, mean);
                           });
-  return {first, static_cast<float>(mean), static_cast<float>(1 / square_root(variance + eps))};
+  return row_statistics(first, mean, variance, eps);
 }
 
-template <int fours, typename T, typename Access>
+/// Rows says what is normalized.
+template <int fours, typename Rows, typename T, typename Access>
 __global__ void __launch_bounds__(max_layer_norm_threads)
-    layer_norm_forward_kernel(LayerNormForwardArguments<T> args, Access access) {
+    layer_norm_forward_kernel(Rows rows, LayerNormForwardArguments<T> args, Access access) {
   const int64_t row = blockIdx.x, at = row * args.hidden_size;
   Four values[fours], weight[fours], bias[fours];
-  load_sum(args, access, row, values);
-  const RowStatistics statistics = row_statistics(values, args.hidden_size, args.inverse_size, args.eps);
+  rows.load(access, row, values);
+  const RowStatistics statistics = statistics_of_row(values, args.hidden_size, args.inverse_size, args.eps);
   for (Four& four : values) {
-    for (int k = 0; k < 4; ++k) four[k] = statistics.normalize(four[k]);
+    for (int k = 0; k < 4; ++k) four[k] = normalize(four[k], statistics);
   }
   if (args.normalized != nullptr) store_own(access, args.normalized + at, args.hidden_size, values);
   load_own(access, args.weight, args.hidden_size, weight);
@@ -140,35 +168,54 @@ __global__ void __launch_bounds__(max_layer_norm_threads)
   for (int i = 0; i < fours; ++i) {
     for (int k = 0; k < 4; ++k) values[i][k] = values[i][k] * weight[i][k] + bias[i][k];
   }
+  rows.finish(row, values);
   store_own(access, args.output + at, args.hidden_size, values);
   if (args.rstd != nullptr && threadIdx.x == 0) args.rstd[row] = statistics.rstd;
 }
 
-template <typename T, typename Launcher>
-void layer_norm_forward_of(const Launcher& launch, const Backend::LayerNormForward& args) {
-  const int64_t hidden_size = args.weight.numel(), num_rows = args.input.numel() / hidden_size;
-  const LayerNormForwardArguments<T> arguments{.input = args.input.data<T>(),
-                                               .residual = elements<T>(args.residual),
-                                               .weight = floats(args.weight),
+/// `args` is a LayerNormForward or an EmbeddingsLayerNorm, `inputs` are the addresses from which `rows`
+/// reads.
+template <typename T, typename Launcher, typename Rows, typename Args, typename... Inputs>
+void normalize_rows(const Launcher& launch, const Rows& rows, const Args& args, const Inputs*... inputs) {
+  const int64_t hidden_size = args.weight.numel(), num_rows = args.output.numel() / hidden_size;
+  const LayerNormForwardArguments<T> arguments{.weight = floats(args.weight),
                                                .bias = floats(args.bias),
-                                               .mask = dropout_arguments(args.mask),
                                                .eps = args.eps,
-                                               .output = args.output.data<T>(),
+                                               .output = args.output.template data<T>(),
                                                .normalized = elements<T>(args.normalized),
                                                .rstd = floats(args.rstd),
                                                .hidden_size = static_cast<int>(hidden_size),
                                                .inverse_size = 1 / static_cast<double>(hidden_size)};
-  const FourAccess access = four_access(hidden_size, arguments.input, arguments.residual, arguments.weight,
-                                        arguments.bias, arguments.output, arguments.normalized);
+  const FourAccess access = four_access(hidden_size, inputs..., arguments.weight, arguments.bias,
+                                        arguments.output, arguments.normalized);
   with_own_fours(access, hidden_size, [&]<typename Fours, typename Access>(Fours, Access kind, int threads) {
-    launch(layer_norm_forward_kernel<Fours::value, T, Access>, Grid{.blocks = num_rows, .threads = threads},
-           arguments, kind);
+    launch(layer_norm_forward_kernel<Fours::value, Rows, T, Access>,
+           Grid{.blocks = num_rows, .threads = threads}, rows, arguments, kind);
   });
 }
 
 template <typename Launcher>
 void layer_norm_forward(const Launcher& launch, const Backend::LayerNormForward& args) {
-  with_activation_type(args.input.dtype(), [&]<typename T>(T) { layer_norm_forward_of<T>(launch, args); });
+  with_activation_type(args.input.dtype(), [&]<typename T>(T) {
+    const ResidualRows<T> rows{.input = args.input.data<T>(),
+                               .residual = elements<T>(args.residual),
+                               .mask = dropout_arguments(args.mask),
+                               .hidden_size = static_cast<int>(args.weight.numel())};
+    normalize_rows<T>(launch, rows, args, rows.input, rows.residual);
+  });
+}
+
+template <typename Launcher>
+void embeddings_layer_norm(const Launcher& launch, const Backend::EmbeddingsLayerNorm& args) {
+  EmbeddingRows rows{.tables = {},
+                     .ids = {},
+                     .mask = dropout_arguments(args.mask),
+                     .hidden_size = static_cast<int>(args.weight.numel())};
+  for (int t = 0; t < EmbeddingRows::num_tables; ++t) {
+    rows.tables[t] = floats(args.tables[t].rows);
+    rows.ids[t] = args.tables[t].ids.template data<int32_t>();
+  }
+  normalize_rows<float>(launch, rows, args, rows.tables[0], rows.tables[1], rows.tables[2]);
 }
 
 /// Rows of a block in the backward pass: 512 blocks for 4,096 tokens.
@@ -242,8 +289,8 @@ struct BackwardRows {
                            float mean_g_normalized, Four (&result)[fours]) const {
     for (int i = 0; i < fours; ++i) {
       for (int k = 0; k < 4; ++k) {
-        const float g = grad_output[r][i][k] * weight[i][k];
-        result[i][k] = rstd * (g - mean_g - normalized[r][i][k] * mean_g_normalized);
+        result[i][k] = normalize_backward(grad_output[r][i][k] * weight[i][k], normalized[r][i][k], rstd,
+                                          mean_g, mean_g_normalized);
       }
     }
   }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -290,6 +291,27 @@ class Backend {
     const Tensor* rstd;        // [num_rows], or null
   };
   virtual void layer_norm_forward(const LayerNormForward& args) = 0;
+
+  /// The embedding block of BERT, for the rows of a batch:
+  ///   sum = sum over tables t of rows_t[ids_t];  output = dropout(normalized * weight + bias)
+  /// with normalized and rstd as in LayerNormForward.
+  struct EmbeddingsLayerNorm {
+    static constexpr int num_tables = 3;
+    struct Table {
+      const Tensor& rows;  // [table_rows, hidden_size]
+      const Tensor& ids;   // [num_rows] int32, each in [0, table_rows)
+    };
+    using Tables = std::array<Table, num_tables>;
+    const Tables& tables;
+    const DropoutMask& mask;  // of output
+    const Tensor& weight;     // [hidden_size]
+    const Tensor& bias;       // [hidden_size]
+    double eps;
+    const Tensor& output;      // [num_rows, hidden_size]
+    const Tensor* normalized;  // [num_rows, hidden_size], or null if backward will not come
+    const Tensor* rstd;        // [num_rows], or null
+  };
+  virtual void embeddings_layer_norm(const EmbeddingsLayerNorm& args) = 0;
 
   /// With g = grad_output * weight and n = normalized, per row:
   ///   grad_sum = rstd * (g - mean(g) - n * mean(g * n));  grad_residual = grad_sum;  grad_input =

@@ -61,6 +61,7 @@ class CpuBackend final : public Backend {
   void softmax_forward(const Tensor& input, const Tensor& output) override;
   void softmax_backward(const Tensor& output, const Tensor& grad_output, const Tensor& grad_input) override;
   void layer_norm_forward(const LayerNormForward& args) override;
+  void embeddings_layer_norm(const EmbeddingsLayerNorm& args) override;
   void layer_norm_backward(const LayerNormBackward& args) override;
 
   void attention_forward(const AttentionForward& args) override;

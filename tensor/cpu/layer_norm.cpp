@@ -47,6 +47,29 @@ void forward_rows(const Backend::LayerNormForward& args) {
 }
 
 template <typename T>
+void embeddings_rows(const Backend::EmbeddingsLayerNorm& args) {
+  const int64_t hidden_size = args.weight.numel();
+  const T *weight = args.weight.data<T>(), *bias = args.bias.data<T>();
+  T* output = args.output.data<T>();
+  T* normalized = const_cast<T*>(data_or_null<T>(args.normalized));
+  T* rstd = const_cast<T*>(data_or_null<T>(args.rstd));
+  const DropoutRows mask(args.mask);
+  const auto& loops = vector::loops<T>();
+  parallel_rows(args.output.size(0), hidden_size, [&](int64_t row) {
+    const auto row_of = [&](const Backend::EmbeddingsLayerNorm::Table& table) {
+      return table.rows.data<T>() + table.ids.data<int32_t>()[row] * hidden_size;
+    };
+    T* out = output + row * hidden_size;  // holds the sum until it is normalized
+    loops.add(row_of(args.tables[0]), row_of(args.tables[1]), out, hidden_size);
+    loops.add(out, row_of(args.tables[2]), out, hidden_size);
+    const T row_rstd = loops.layer_norm(out, weight, bias, args.eps,
+                                        row_or_null(normalized, row, hidden_size), out, hidden_size);
+    if (rstd != nullptr) rstd[row] = row_rstd;
+    if (mask.active()) loops.dropout(out, mask.row(row), out, hidden_size);
+  });
+}
+
+template <typename T>
 class LayerNormBackwardRows {
  public:
   explicit LayerNormBackwardRows(const Backend::LayerNormBackward& args)
@@ -158,6 +181,10 @@ void backward_in_float32(CpuBackend& backend, const Backend::LayerNormBackward& 
 void CpuBackend::layer_norm_forward(const LayerNormForward& args) {
   if (args.input.dtype() == DType::bfloat16) return forward_in_float32(*this, args);
   dispatch_floating(args.input.dtype(), [&]<typename T>() { forward_rows<T>(args); });
+}
+
+void CpuBackend::embeddings_layer_norm(const EmbeddingsLayerNorm& args) {
+  dispatch_floating(args.output.dtype(), [&]<typename T>() { embeddings_rows<T>(args); });
 }
 
 void CpuBackend::layer_norm_backward(const LayerNormBackward& args) {

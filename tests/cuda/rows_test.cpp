@@ -194,6 +194,38 @@ BOOST_AUTO_TEST_CASE(layer_norm_forward) {
   });
 }
 
+BOOST_AUTO_TEST_CASE(embeddings_layer_norm) {
+  for_generated_cases("embeddings_layer_norm", 150, [](CaseRandom& random, const CheckCase& check) {
+    const int64_t hidden_size = random_hidden_size(random),
+                  rows = random.integer(0, 15) == 0 ? 0 : random.size(hidden_size > 800 ? 3 : 8);
+    const int64_t words = random.size(20), positions = random.size(10), token_types = random.integer(1, 2);
+    const SliceOfRows word_slice(random, words, hidden_size);
+    const bool keeps = random.coin();
+    const double probability = random.coin() ? 0.1 : 0;
+    const PhiloxKey key = dropout_key(random.bits(), 1, 2);
+    check({random.floats({word_slice.size()}), random.floats({positions, hidden_size}),
+           random.floats({token_types, hidden_size}), random.int32s(rows, 0, words - 1),
+           random.int32s(rows, 0, positions - 1), random.int32s(rows, 0, token_types - 1),
+           random.floats({hidden_size}), random.floats({hidden_size}), random_example_ids(random, rows)},
+          [=](Inputs in) {
+            const Tensor word_rows = word_slice.of(in[0]);
+            const Tensor output = Tensor::empty({rows, hidden_size}, DType::float32, in[0].device()),
+                         normalized = Tensor::empty_like(output), rstd = vector_on(in[0], rows);
+            const DropoutMask mask{probability, key, in[8], in[4]};
+            in[0].backend().embeddings_layer_norm(
+                {.tables = {{{word_rows, in[3]}, {in[1], in[4]}, {in[2], in[5]}}},
+                 .mask = mask,
+                 .weight = in[6],
+                 .bias = in[7],
+                 .eps = 1e-12,
+                 .output = output,
+                 .normalized = keeps ? &normalized : nullptr,
+                 .rstd = keeps ? &rstd : nullptr});
+            return keeps ? std::vector<Tensor>{output, normalized, rstd} : std::vector<Tensor>{output};
+          });
+  });
+}
+
 /// Column sums have no rows, a part of a piece, or several pieces.
 BOOST_AUTO_TEST_CASE(layer_norm_backward) {
   for_generated_cases("layer_norm_backward", 300, [](CaseRandom& random, const CheckCase& check) {
@@ -356,6 +388,16 @@ BOOST_AUTO_TEST_CASE(a_matrix_without_rows) {
                               .output = none,
                               .normalized = &none,
                               .rstd = &rstd});
+  const Tensor table_of_three = zeros({3, columns});
+  backend.embeddings_layer_norm(
+      {.tables = {{{table_of_three, index}, {table_of_three, index}, {table_of_three, index}}},
+       .mask = no_dropout,
+       .weight = weight,
+       .bias = weight,
+       .eps = 1e-12,
+       .output = none,
+       .normalized = &none,
+       .rstd = &rstd});
 
   const Tensor column_sums = unset({columns}), slope_sums = unset({columns}), grad_weight = unset({columns}),
                grad_bias = unset({columns}), table = unset({3, columns}), product = unset({columns, columns});

@@ -33,6 +33,7 @@ constexpr int64_t lanes = vector_bytes / static_cast<int64_t>(sizeof(T));
 #include "tensor/cpu/vector/transpose.h"
 //
 #include "tensor/formulas/activations.h"
+#include "tensor/formulas/layer_norm.h"
 #include "tensor/formulas/optimizer.h"
 //
 #include "tensor/cpu/vector/activations.h"

@@ -35,34 +35,29 @@ void softmax_backward(const T* probs, const T* grad_output, T factor, T* grad_in
   for (int64_t i = 0; i < n; ++i) grad_input[i] = factor * probs[i] * (grad_output[i] - dot);
 }
 
-/// Sums are taken in double: a variance near 1e60 (values around 1e30) has no place in a float.
 template <typename T>
 T layer_norm(const T* sum, const T* weight, const T* bias, double eps, T* normalized, T* output, int64_t n) {
   const T first = sum[0];
   double total = 0;
 #pragma omp simd reduction(+ : total)
-  for (int64_t i = 0; i < n; ++i) total += static_cast<double>(sum[i] - first);
-  const double mean = total / static_cast<double>(n);  // of the shifted values
+  for (int64_t i = 0; i < n; ++i) total += from_first(sum[i], first);
+  const double mean = total / static_cast<double>(n);
   double squares = 0;
 #pragma omp simd reduction(+ : squares)
-  for (int64_t i = 0; i < n; ++i) {
-    const double centered = static_cast<double>(sum[i] - first) - mean;
-    squares += centered * centered;
-  }
-  const T rstd = static_cast<T>(1 / __builtin_sqrt(squares / static_cast<double>(n) + eps));
-  const T shift = static_cast<T>(mean);
+  for (int64_t i = 0; i < n; ++i) squares += squared_deviation(sum[i], first, mean);
+  const RowStatistics<T> row = row_statistics(first, mean, squares / static_cast<double>(n), eps);
   if (normalized == nullptr) {
 #pragma omp simd
-    for (int64_t i = 0; i < n; ++i) output[i] = ((sum[i] - first) - shift) * rstd * weight[i] + bias[i];
-    return rstd;
+    for (int64_t i = 0; i < n; ++i) output[i] = normalize(sum[i], row) * weight[i] + bias[i];
+    return row.rstd;
   }
 #pragma omp simd
   for (int64_t i = 0; i < n; ++i) {
-    const T value = ((sum[i] - first) - shift) * rstd;
+    const T value = normalize(sum[i], row);
     normalized[i] = value;
     output[i] = value * weight[i] + bias[i];
   }
-  return rstd;
+  return row.rstd;
 }
 
 template <typename T>
@@ -88,6 +83,7 @@ void layer_norm_backward(const T* grad_output, const T* normalized, T rstd, cons
   const T mean_g_normalized = static_cast<T>(sum_g_normalized / static_cast<double>(n));
 #pragma omp simd
   for (int64_t i = 0; i < n; ++i) {
-    grad_sum[i] = rstd * (grad_output[i] * weight[i] - mean_g - normalized[i] * mean_g_normalized);
+    grad_sum[i] =
+        normalize_backward(grad_output[i] * weight[i], normalized[i], rstd, mean_g, mean_g_normalized);
   }
 }
