@@ -48,12 +48,14 @@ __device__ inline T warp_sum(T value) {
   return value;
 }
 
-__device__ inline float larger(float a, float b) {
+template <typename T>
+__device__ inline T larger(T a, T b) {
   return a > b ? a : b;
 }
 
 /// The maximum over the lanes of a warp, in every lane.
-__device__ inline float warp_max(float value) {
+template <typename T>
+__device__ inline T warp_max(T value) {
   for (int mask = warp_size / 2; mask > 0; mask /= 2) value = larger(value, shuffle_xor(value, mask));
   return value;
 }
@@ -72,13 +74,14 @@ __device__ inline T block_sum(T value) {
 }
 
 /// The maximum over the threads of a block, in every thread. All threads must call it.
-__device__ inline float block_max(float value) {
-  __shared__ float warp_maxima[max_warps];
+template <typename T>
+__device__ inline T block_max(T value) {
+  __shared__ T warp_maxima[max_warps];
   value = warp_max(value);
   __syncthreads();
   if (threadIdx.x % warp_size == 0) warp_maxima[threadIdx.x / warp_size] = value;
   __syncthreads();
-  float maximum = warp_maxima[0];
+  T maximum = warp_maxima[0];
   for (unsigned warp = 1; warp < blockDim.x / warp_size; ++warp) maximum = larger(maximum, warp_maxima[warp]);
   return maximum;
 }

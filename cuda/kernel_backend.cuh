@@ -4,6 +4,7 @@
 #include "cuda/attention.cuh"
 #include "cuda/attention_tensor_cores.cuh"
 #include "cuda/bfloat16.cuh"
+#include "cuda/change.cuh"
 #include "cuda/data_movement.cuh"
 #include "cuda/dropout.cuh"
 #include "cuda/elementwise.cuh"
@@ -138,6 +139,7 @@ class KernelBackend : public Backend {
     cuda::squared_norms(launch_, inputs, output);
   }
   void clipping_factor(const ClippingFactor& args) override { cuda::clipping_factor(launch_, args); }
+  void change_sums(const ChangeSums& args) override { cuda::change_sums(launch_, args); }
 
  protected:
   /// The factors of a product as it multiplies them: rounded to bfloat16, or as they are.

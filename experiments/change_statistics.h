@@ -4,6 +4,7 @@
 #include <optional>
 #include <vector>
 
+#include "tensor/change.h"
 #include "tensor/tensor.h"
 
 namespace normtune {
@@ -32,27 +33,25 @@ struct ChangeSums {
   double changed_share() const;
 };
 
-/// How |a - b| is distributed: a histogram over magnitudes, fine enough for quantiles with a relative error
-/// of 1 %. Zero has a bin of its own.
+/// How |a - b| is distributed, in MagnitudeBins.
 class MagnitudeHistogram {
  public:
-  MagnitudeHistogram();
+  MagnitudeHistogram() : counts_(MagnitudeBins::count) {}
 
-  void add(double magnitude) { ++counts_[bin_of(magnitude)]; }
+  /// `counts` [MagnitudeBins::count] int64.
+  void add(const Tensor& counts);
   void add(const MagnitudeHistogram& other);
   /// The magnitude below which a share `q` of the elements lies; 0 for an empty histogram.
   double quantile(double q) const;
 
  private:
-  static size_t bin_of(double magnitude);
-  static double value_of(size_t bin);
-
   std::vector<int64_t> counts_;
 };
 
-/// The sums over two tensors of one shape (float32 or float64, on the CPU), and into `histogram`, unless it
-/// is null, the magnitudes of their change. Blocks of a fixed size are added in order, so the result does not
-/// depend on the number of threads.
+// Of two tensors of one shape, dtype (float32, on the CPU also float64) and device, where the sums are taken.
+
+/// The sums over all elements, and into `histogram`, unless it is null, the magnitudes of their change.
+/// Pieces of a fixed size are added in order, so the result does not depend on the number of threads.
 ChangeSums measure_change(const Tensor& before, const Tensor& after, MagnitudeHistogram* histogram = nullptr);
 
 /// The sums over each row of two matrices [rows, columns].

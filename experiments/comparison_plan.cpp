@@ -218,7 +218,11 @@ std::vector<std::string> evaluate_arguments(const FinetuneOptions& options, cons
 }
 
 std::vector<std::string> drift_arguments(const FinetuneOptions& options) {
-  return {"drift", options.model_name_or_path.string(), options.output_dir.string(), "--json", "--quiet"};
+  static const std::set<std::string> shared = {"device"};
+  std::vector<std::string> arguments = {"drift", options.model_name_or_path.string(),
+                                        options.output_dir.string(), "--json", "--quiet"};
+  for (std::string& argument : changed_arguments(options, &shared)) arguments.push_back(std::move(argument));
+  return arguments;
 }
 
 std::vector<std::string> fisher_arguments(const FinetuneOptions& options, int64_t num_samples) {

@@ -100,6 +100,10 @@ class Measurement {
   DriftCheckpoint run_checkpoint(int64_t step, const std::optional<StepSizes>& steps);
 
  private:
+  struct Versions {
+    Tensor before, after;
+  };
+  Versions read(const std::string& name) const;
   void measure_all(const std::string& before_sha256);
   ChangeSums measure(const std::string& name, const Tensor& b, const Tensor& a);
   void split_rows(const std::string& name, const Tensor& b, const Tensor& a);
@@ -122,6 +126,15 @@ class Measurement {
   };
   std::map<std::string, RowSums> row_sums_;
 };
+
+/// In one dtype, on the device that measures.
+Measurement::Versions Measurement::read(const std::string& name) const {
+  const Tensor before = before_.read(name), after = after_.read(name);
+  const bool wide = before.dtype() == DType::float64 || after.dtype() == DType::float64;
+  const DType dtype = wide ? DType::float64 : DType::float32;
+  const Device device = wide ? Device{} : options_.device;  // float64 is there on the CPU alone
+  return {before.to(dtype).to(device), after.to(dtype).to(device)};
+}
 
 ChangeSums Measurement::measure(const std::string& name, const Tensor& b, const Tensor& a) {
   MagnitudeHistogram histogram;
@@ -154,9 +167,9 @@ void Measurement::split_rows(const std::string& name, const Tensor& b, const Ten
 
 void Measurement::measure_all(const std::string& before_sha256) {
   const auto measure_one = [&](const std::string& name, bool keep) {
-    const Tensor b = before_.read(name), a = after_.read(name);
-    sums_[places_[name]] = measure(name, b, a);
-    return keep ? absolute_change(b, a) : Tensor();
+    const auto [before, after] = read(name);
+    sums_[places_[name]] = measure(name, before, after);
+    return keep ? absolute_change(before, after).to(Device{}) : Tensor();
   };
   if (options_.element_file.empty()) {
     for (const TensorSize& tensor : common_.tensors) measure_one(tensor.name, false);
@@ -212,7 +225,8 @@ Drift Measurement::run(const std::optional<StepSizes>& steps) {
 
 DriftCheckpoint Measurement::run_checkpoint(int64_t step, const std::optional<StepSizes>& steps) {
   for (const TensorSize& tensor : common_.tensors) {
-    const ChangeSums sums = measure_change(before_.read(tensor.name), after_.read(tensor.name));
+    const auto [before, after] = read(tensor.name);
+    const ChangeSums sums = measure_change(before, after);
     require_finite(sums, tensor.name, before_.path(), after_.path());
     sums_[places_[tensor.name]] = sums;
   }

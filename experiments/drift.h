@@ -74,6 +74,7 @@ struct DriftOptions {
   std::optional<OccurringRows> occurring;
   /// Where |after - before| of every element goes, as a safetensors file; empty: nowhere.
   std::filesystem::path element_file;
+  Device device;  ///< where tensors are compared, but those in float64
 };
 
 /// Compares two model folders of any kind that we load, one tensor at a time. Throws Error(model) if one

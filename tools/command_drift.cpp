@@ -215,7 +215,7 @@ int run_drift(Arguments arguments) {
   const bool writes = !drift.output_dir.empty();
   if (writes && !drift.overwrite_output_dir) require_empty_run_folder(drift.output_dir);
 
-  DriftOptions drift_options{.checkpoints = drift.checkpoints};
+  DriftOptions drift_options{.checkpoints = drift.checkpoints, .device = drift.common.device()};
   if (names_a_task(drift.task)) drift_options.occurring = rows_of_task(drift);
   std::optional<FolderLock> lock;
   if (writes) {

@@ -33,6 +33,8 @@ FAULTS = [
     Fault("embeddings take the position in place of the token type", "tensor/cpu/layer_norm.cpp",
           "loops.add(out, row_of(args.tables[2]), out", "loops.add(out, row_of(args.tables[1]), out",
           "autograd/|bert_parity"),
+    Fault("an element that moved down counts as unchanged", "tensor/change.h",
+          "a != b ? 1.0 : 0.0", "a > b ? 1.0 : 0.0", "tensor/|experiments/drift"),
     Fault("a transposed factor is packed with blocks at the wrong places", "tensor/cpu/vector/transpose.h",
           "transpose<2 * step>(rows);", "transpose<4 * step>(rows);", "tensor/"),
     Fault("a product forgets the terms before the last 384", "tensor/cpu/gemm.cpp",

@@ -76,6 +76,11 @@ inline void __syncthreads() {
   normtune::emulator::wait_for_block();
 }
 
+/// Threads run one after another.
+inline void atomicAdd(unsigned long long* sum, unsigned long long value) {
+  *sum += value;
+}
+
 template <typename T>
 T __shfl_xor_sync(unsigned, T value, int lane_mask) {
   static_assert(sizeof(T) <= sizeof(uint64_t));

@@ -1,0 +1,58 @@
+#include "tensor/change.h"
+
+#include <vector>
+
+#include "tensor/cpu/cpu_backend.h"
+#include "tensor/cpu/parallel.h"
+
+namespace normtune {
+namespace {
+
+/// Writes the sums of a piece, and counts into `bins` unless it is null.
+template <typename T>
+void sum_changes(const T* before, const T* after, int64_t count, double* sums, int64_t* bins) {
+  std::fill_n(sums, ChangeTerms::count + 1, 0.0);
+  double& max_change = sums[ChangeTerms::count];
+  for (int64_t i = 0; i < count; ++i) {
+    const ChangeTerms terms = ChangeTerms::of(before[i], after[i]);
+    for (int term = 0; term < ChangeTerms::count; ++term) sums[term] += terms.values[term];
+    const double change = terms.values[ChangeTerms::abs_change];
+    max_change = std::max(max_change, change);
+    if (bins != nullptr) ++bins[MagnitudeBins::bin_of(change)];
+  }
+}
+
+template <typename T>
+void change_sums_of(const Backend::ChangeSums& args) {
+  const T *before = args.before.data<T>(), *after = args.after.data<T>();
+  auto* sums = args.sums.data<double>();
+  auto* histogram = args.histogram == nullptr ? nullptr : args.histogram->data<int64_t>();
+  const int64_t count = args.before.numel(), pieces = divide_up(count, args.piece);
+#pragma omp parallel if (pieces > 1)
+  {
+    std::vector<int64_t> own(histogram == nullptr ? 0 : MagnitudeBins::count);
+#pragma omp for schedule(static)
+    for (int64_t piece = 0; piece < pieces; ++piece) {
+      const int64_t begin = piece * args.piece;
+      sum_changes(before + begin, after + begin, std::min(args.piece, count - begin),
+                  sums + piece * (ChangeTerms::count + 1), own.empty() ? nullptr : own.data());
+    }
+#pragma omp critical
+    for (size_t bin = 0; bin < own.size(); ++bin) histogram[bin] += own[bin];
+  }
+  if (args.change == nullptr) return;
+  auto* change = args.change->data<float>();
+  parallel_pieces(count, elements_per_piece, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      change[i] = static_cast<float>(ChangeTerms::of(before[i], after[i]).values[ChangeTerms::abs_change]);
+    }
+  });
+}
+
+}  // namespace
+
+void CpuBackend::change_sums(const ChangeSums& args) {
+  dispatch_floating(args.before.dtype(), [&]<typename T>() { change_sums_of<T>(args); });
+}
+
+}  // namespace normtune
