@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <span>
@@ -11,10 +12,13 @@
 
 namespace normtune {
 
-/// Updates of one batch, from forward to the optimiser, as one piece of captured work (Backend::capture), for
-/// devices where hundreds of launches would take the host longer than the device needs for a small batch. The
-/// first batch with some numbers of examples and of tokens (padded to buckets) is a rehearsal. The second is
-/// captured, and that step replayed for it and all other batches of the shape, whose arrays are copied to
+/// Updates as pieces of captured work (Backend::capture), for devices where hundreds of launches would take
+/// the host longer than the device needs for a small batch. An update of one batch is one piece, from forward
+/// to the optimiser. One of several batches has a piece for forward and backward of each, which adds the
+/// gradients to those of the batches before, and one for the rest.
+///
+/// The first batch with some numbers of examples and of tokens (padded to buckets) is a rehearsal. The second
+/// is captured, and that piece replayed for it and all other batches of the shape, whose arrays are copied to
 /// where the first one's were.
 class CapturedSteps {
  public:
@@ -25,28 +29,49 @@ class CapturedSteps {
   /// Whether steps are captured: if they are wanted, the device captures work and the objective's batches
   /// allow it.
   bool are_on() const;
-  /// Enqueues forward and backward of `batch`, made on the host with Padding::to_bucket, and clip_and_move(),
-  /// for a step that the optimiser has begun. The numbers are valid until the next run().
-  const UpdateNumbers& run(const TrainingBatch& batch, const ForwardContext& context, double max_grad_norm);
+  /// Enqueues forward and backward of each batch of an update, and clip_and_move(), for a step that the
+  /// optimiser has begun. `make_batch` makes batch i on the host with Padding::to_bucket. The numbers are
+  /// valid until the next run().
+  const UpdateNumbers& run(int64_t num_batches, const std::function<TrainingBatch(int64_t i)>& make_batch,
+                           const ForwardContext& context, double max_grad_norm);
 
  private:
-  /// Examples, tokens and scales of the batch, and max_grad_norm.
-  using Key = std::tuple<int64_t, int64_t, std::vector<double>, double>;
-  struct Step {
-    TrainingBatch batch;  // on the device
-    UpdateNumbers numbers;
-    std::unique_ptr<CapturedWork> work;  // null before the second batch
+  struct Piece {
+    TrainingBatch batch;    // on the device
+    UpdateNumbers numbers;  // of one of several batches the loss alone
+    bool is_rehearsed = false;
+    std::unique_ptr<CapturedWork> work;  // null before it runs a second time
   };
+  /// Whether it is one of several, its examples, tokens and scales, and max_grad_norm.
+  using BatchKey = std::tuple<bool, int64_t, int64_t, std::vector<double>, double>;
+  /// The number of batches, and max_grad_norm.
+  using EndKey = std::tuple<int64_t, double>;
 
-  /// Forward, backward and clip_and_move().
-  void enqueue(Step& step, const ForwardContext& context, double max_grad_norm);
+  /// The piece of a batch, with its arrays.
+  Piece& piece_of(const TrainingBatch& batch, bool is_one_of_several, double max_grad_norm);
+  /// Rehearses, captures or replays what `enqueue` enqueues, which sets the piece's numbers.
+  void run(Piece& piece, const std::function<void()>& enqueue);
+  Variable backward(const Piece& piece, const ForwardContext& context);
+  const UpdateNumbers& run_several(int64_t num_batches,
+                                   const std::function<TrainingBatch(int64_t)>& make_batch,
+                                   const ForwardContext& context, double max_grad_norm);
+  void make_sums();
+  void add_gradients_to_sums();
+  void move_by_sums(Piece& end, const Tensor& losses, double max_grad_norm);
 
   Bert& model_;
   const TrainingObjective& objective_;
   Optimizer& optimizer_;
   bool are_wanted_;
   Tensor dropout_keys_;  // of the current step, on the device
-  std::map<Key, Step> steps_;
+  std::map<BatchKey, Piece> batches_;
+  std::map<EndKey, std::pair<Piece, Tensor>> ends_;  // with the losses of the batches, [number of batches]
+  /// Of the optimiser's tensors, over the batches of an update so far; zero where there was none.
+  struct GradientSum {
+    Tensor sum;
+    bool has_gradient = false;
+  };
+  std::vector<GradientSum> sums_;
 };
 
 }  // namespace normtune

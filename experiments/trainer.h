@@ -33,7 +33,7 @@ struct TrainerSettings {
   LearningRateSchedule schedule;
   std::optional<double> time_limit_seconds;  ///< of the run, whatever processes it ran in
   UpdateSettings update;
-  bool cuda_graphs = true;  ///< updates of one batch are CapturedSteps where they can be
+  bool cuda_graphs = true;  ///< updates are CapturedSteps where they can be
   int64_t logging_steps = 10;
   IntervalStrategy eval, save;
   int64_t save_total_limit = 1;

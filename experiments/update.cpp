@@ -120,10 +120,14 @@ EnqueuedUpdate enqueue_update(Bert& model, const TrainingObjective& objective, O
   UpdateNumbers numbers;
   optimizer.zero_grad();
   optimizer.begin_step(lr);
-  if (captured != nullptr && captured->are_on() && batches.size() == 1) {
-    const TrainingBatch batch = objective.batch(model, update, batches[0], {.padding = Padding::to_bucket});
-    note_work(batch, work);
-    numbers = captured->run(batch, context, settings.max_grad_norm);
+  if (captured != nullptr && captured->are_on()) {
+    const auto make_batch = [&](int64_t i) {
+      TrainingBatch batch =
+          objective.batch(model, update, batches[static_cast<size_t>(i)], {.padding = Padding::to_bucket});
+      note_work(batch, work);
+      return batch;
+    };
+    numbers = captured->run(std::ssize(batches), make_batch, context, settings.max_grad_norm);
   } else {
     const Tensor losses = launch_batches(model, objective, update, batches, context, work);
     numbers = clip_and_move(optimizer, losses, settings.max_grad_norm);

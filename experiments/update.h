@@ -49,8 +49,8 @@ class EnqueuedUpdate {
 
 /// One optimiser step on the examples of `update`, `settings.batch_size` of them at a time. The gradient is
 /// clipped as PyTorch's clip_grad_norm_ does: times min(1, max_grad_norm / (norm + 1e-6)), the norm taken
-/// over all trainable elements. The number of the update keys the dropout masks. An update of one batch is
-/// one of the `captured` steps, if these are on. The host waits for nothing.
+/// over all trainable elements. The number of the update keys the dropout masks. The update is one of the
+/// `captured` steps, if these are on. The host waits for nothing.
 EnqueuedUpdate enqueue_update(Bert& model, const TrainingObjective& objective, Optimizer& optimizer,
                               const UpdateExamples& update, double lr, const UpdateSettings& settings,
                               CapturedSteps* captured = nullptr);

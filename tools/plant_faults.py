@@ -59,6 +59,8 @@ FAULTS = [
     Fault("attention is not scaled by the head size", "tensor/cpu/attention.cpp",
           "loops.softmax(row, factor, row, num_keys)", "loops.softmax(row, factor / factor, row, num_keys)",
           "autograd/|tensor/|bert_parity"),
+    Fault("captured batches add to the gradients of the last update", "experiments/captured_steps.cpp",
+          "for (GradientSum& gradient : sums_) gradient.sum.fill(0);", "", "cuda/training"),
     Fault("a second gradient replaces the first", "autograd/tape.cpp",
           "leaf.grad = add_gradients(std::move(leaf.grad), std::move(grad));", "leaf.grad = std::move(grad);",
           "autograd/"),
