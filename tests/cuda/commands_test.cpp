@@ -48,9 +48,10 @@ class OutputToFile {
 };
 
 /// The document that a command prints. It must have used the device's memory.
-nlohmann::json run_command(Command command, std::vector<std::string> arguments, Device device) {
-  for (const std::string& common : {"--device=" + to_string(device), std::string("--json"),
-                                    std::string("--quiet"), std::string("--precision=fp32")}) {
+nlohmann::json run_command(Command command, std::vector<std::string> arguments, Device device,
+                           const std::string& precision = "fp32") {
+  for (const std::string& common : {"--device=" + to_string(device), "--precision=" + precision,
+                                    std::string("--json"), std::string("--quiet")}) {
     arguments.push_back(common);
   }
   const testing::TemporaryFolder folder;
@@ -69,7 +70,7 @@ nlohmann::json run_command(Command command, std::vector<std::string> arguments, 
 struct Tolerance {
   double share, floor;
 };
-constexpr Tolerance of_scores{1e-5, 1}, of_squared_gradients{1e-4, 1e-6};
+constexpr Tolerance of_scores{1e-5, 1}, of_squared_gradients{1e-4, 1e-6}, of_sums_in_double{1e-12, 1};
 
 /// Two runs differ in times, memory, and in their ids, which name the device.
 bool may_differ(const std::string& key) {
@@ -169,6 +170,29 @@ BOOST_AUTO_TEST_CASE(fisher_measures_as_on_the_cpu) {
     return read_json_file(output / "fisher.json", ErrorKind::data);
   };
   check_equal(fisher_on("cuda", cuda_device), fisher_on("cpu", {}), of_squared_gradients);
+}
+
+BOOST_AUTO_TEST_CASE(drift_measures_as_on_the_cpu) {
+  if (!device_at_hand()) return;
+  const TunedModel model;
+  const std::vector<std::string> versions = {model.model.string(), model.tuned};
+  check_equal(run_command(run_drift, versions, cuda_device), run_command(run_drift, versions, {}),
+              of_sums_in_double);
+}
+
+BOOST_AUTO_TEST_CASE(bench_times_steps_on_the_device) {
+  if (!device_at_hand()) return;
+  const Workspace workspace;
+  for (const std::string precision : {"fp32", "bf16"}) {
+    const nlohmann::json results = run_command(run_bench,
+                                               {workspace.model.string(), "--method=layernorm", "--batch=2",
+                                                "--seq=8", "--repeats=1", "--precision=" + precision},
+                                               cuda_device);
+    check_ran_on(cuda_device, results);
+    for (const char* figure : {"ms_per_step", "tokens_per_second", "roof_gflops", "roof_share"}) {
+      BOOST_TEST(results.at(figure).get<double>() > 0, figure);
+    }
+  }
 }
 
 BOOST_AUTO_TEST_CASE(pretrain_trains_and_evaluates_as_on_the_cpu) {
@@ -279,7 +303,7 @@ BOOST_AUTO_TEST_CASE(compare_makes_the_table_of_the_cpu) {
   for (std::string call; std::getline(calls, call);) {
     const std::string command = call.substr(0, call.find(' '));
     ++counts[command];
-    if (command != "drift") BOOST_TEST(call.find(" --device=cuda") != std::string::npos, call);
+    BOOST_TEST(call.find(" --device=cuda") != std::string::npos, call);
   }
   BOOST_TEST(
       (counts == std::map<std::string, int>{{"finetune", 4}, {"evaluate", 2}, {"drift", 1}, {"fisher", 1}}));
