@@ -10,6 +10,38 @@ MatrixRef part(const AttentionSetting& setting, const Tensor& tensor, int index)
   return MatrixRef(tensor).columns(begin, begin + setting.hidden_size());
 }
 
+Tensor copy_of_part(const AttentionSetting& setting, const Tensor& tensor, int index) {
+  const MatrixRef columns = part(setting, tensor, index);
+  const Tensor copy = Tensor::empty({columns.rows, columns.cols}, tensor.dtype(), tensor.device());
+  copy.backend().copy_matrix(columns, copy);
+  return copy;
+}
+
+/// Zeros, as long as nobody writes there.
+Tensor copy_of_margin(const AttentionSetting& setting, const Tensor& fused) {
+  const Tensor copy = Tensor::empty({fused.size(0), setting.margin}, fused.dtype(), fused.device());
+  copy.backend().copy_matrix(MatrixRef(fused).columns(0, setting.margin), copy);
+  return copy;
+}
+
+/// The gradients of query and key, dS K and dS^T Q, are made of dS = P (dP - rowsum(P dP)), a difference that
+/// is small where one probability is almost 1, and for a token alone nothing but rounding errors. What stands
+/// for them are the same products of P dP.
+Comparison of_attention(const std::vector<Tensor>& in, const Tolerance& tolerance) {
+  const double query = root_mean_square(in[0]), key = root_mean_square(in[1]),
+               value = root_mean_square(in[2]), grad_context = root_mean_square(in[3]);
+  return [=](const std::vector<Tensor>& found, const std::vector<Tensor>& expected) {
+    std::vector<double> least_sizes(expected.size());
+    least_sizes[2] = root_mean_square(expected[0]) * grad_context * key;
+    least_sizes[3] = root_mean_square(expected[4]) * value * query;
+    for (size_t i = 0; i < expected.size(); ++i) {
+      Tolerance of_result = tolerance;
+      of_result.least_size = least_sizes[i];
+      BOOST_TEST_CONTEXT("result " << i) check_near(found[i], expected[i], of_result);
+    }
+  };
+}
+
 }  // namespace
 
 std::vector<Tensor> attention_inputs(CaseRandom& random, const Tensor& cu_seqlens, bool first_rows_only,
@@ -79,7 +111,18 @@ std::vector<Tensor> attention_results(const AttentionSetting& setting, const std
   // A logarithm near 0 has no relative precision: compared 10 above it.
   const Tensor shifted = Tensor::full(log_sum_exp.shape(), 10, DType::float32, context.device());
   context.backend().add(shifted, log_sum_exp, shifted);
-  return {context, shifted, grad_query, grad_key, grad_value};
+  std::vector<Tensor> results{context, shifted, copy_of_part(setting, grad_query, 0),
+                              copy_of_part(setting, grad_key, 1), copy_of_part(setting, grad_value, 2)};
+  if (setting.margin > 0 && setting.fused) results.push_back(copy_of_margin(setting, grad_query));
+  return results;
+}
+
+void check_attention(CaseRandom& random, const CheckCase& check, const Tensor& cu_seqlens,
+                     bool first_rows_only, const AttentionSetting& setting, const Tolerance& tolerance) {
+  const std::vector<Tensor> inputs = attention_inputs(random, cu_seqlens, first_rows_only, setting);
+  check(
+      inputs, [setting](const std::vector<Tensor>& in) { return attention_results(setting, in); },
+      of_attention(inputs, tolerance));
 }
 
 }  // namespace normtune::test

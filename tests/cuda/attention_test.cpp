@@ -7,26 +7,15 @@ BOOST_AUTO_TEST_SUITE(attention)
 
 namespace {
 
-/// Where all sequences have one token, the gradients of query and key are zero but for rounding errors, which
-/// differ between devices: no case.
-bool have_gradients(const Tensor& cu_seqlens) {
-  const std::vector<int32_t> bounds = cu_seqlens.to_vector<int32_t>();
-  for (size_t i = 1; i < bounds.size(); ++i) {
-    if (bounds[i] - bounds[i - 1] > 1) return true;
-  }
-  return bounds.back() == 0;
-}
-
-void check_sequences(CaseRandom& random, const CheckCase& check, const Tensor& cu_seqlens,
-                     bool first_rows_only, const AttentionSetting& setting) {
-  if (!have_gradients(cu_seqlens)) return;
-  check(attention_inputs(random, cu_seqlens, first_rows_only, setting),
-        [setting](const std::vector<Tensor>& in) { return attention_results(setting, in); });
+/// Often the size of BERT's heads.
+int64_t random_head_size(CaseRandom& random, int64_t largest) {
+  if (random.integer(0, 3) > 0) return random.size(largest);
+  return random.coin() ? 32 : 64;
 }
 
 AttentionSetting random_setting(CaseRandom& random, int64_t largest_head, bool fused) {
   return {.num_heads = random.integer(1, 3),
-          .head_size = random.size(largest_head),
+          .head_size = random_head_size(random, largest_head),
           .probability = random.coin() ? 0.1 : 0.0,
           .key = dropout_key(random.bits(), 4, 5),
           .fused = fused};
@@ -36,8 +25,8 @@ AttentionSetting random_setting(CaseRandom& random, int64_t largest_head, bool f
 
 BOOST_AUTO_TEST_CASE(short_sequences) {
   for_generated_cases("short sequences", 250, [](CaseRandom& random, const CheckCase& check) {
-    const Tensor cu_seqlens = random.cu_seqlens(random.integer(1, 4), 1, 12);
-    check_sequences(random, check, cu_seqlens, false, random_setting(random, 24, random.coin()));
+    const Tensor cu_seqlens = random.cu_seqlens(random.integer(1, 4), 1, random.integer(0, 3) == 0 ? 1 : 12);
+    check_attention(random, check, cu_seqlens, false, random_setting(random, 24, random.coin()));
   });
 }
 
@@ -48,14 +37,14 @@ BOOST_AUTO_TEST_CASE(heads_of_bert) {
     setting.num_heads = is_emulated() ? 3 : 12;
     setting.head_size = 64;
     setting.probability = 0.1;
-    check_sequences(random, check, random.cu_seqlens(4, 1, is_emulated() ? 40 : 128), false, setting);
+    check_attention(random, check, random.cu_seqlens(4, 1, is_emulated() ? 40 : 128), false, setting);
   });
 }
 
 BOOST_AUTO_TEST_CASE(queries_of_first_rows_alone) {
   for_generated_cases("first rows", 120, [](CaseRandom& random, const CheckCase& check) {
     const Tensor cu_seqlens = random.cu_seqlens(random.integer(1, 5), 1, random.coin() ? 10 : 70);
-    check_sequences(random, check, cu_seqlens, true, random_setting(random, 20, false));
+    check_attention(random, check, cu_seqlens, true, random_setting(random, 20, false));
   });
 }
 
@@ -66,9 +55,8 @@ BOOST_AUTO_TEST_CASE(several_tiles) {
     std::vector<int32_t> bounds{0};
     for (int64_t s = random.integer(1, 2); s >= 0; --s)
       bounds.push_back(bounds.back() + lengths[random.integer(0, 7)]);
-    if (bounds.back() == 0) return;
     const auto count = static_cast<int64_t>(bounds.size());
-    check_sequences(random, check, Tensor::from_values({count}, bounds), false,
+    check_attention(random, check, Tensor::from_values({count}, bounds), false,
                     random_setting(random, 16, random.coin()));
   });
 }
@@ -80,14 +68,14 @@ BOOST_AUTO_TEST_CASE(large_heads) {
     AttentionSetting setting = random_setting(random, 1, false);
     setting.num_heads = 1;
     setting.head_size = head_sizes[random.integer(0, 5)];
-    check_sequences(random, check, random.cu_seqlens(1, 1, 40), false, setting);
+    check_attention(random, check, random.cu_seqlens(1, 1, 40), false, setting);
   });
 }
 
 BOOST_AUTO_TEST_CASE(no_sequences) {
   if (!device_at_hand()) return;
   for_generated_cases("no sequences", 1, [](CaseRandom& random, const CheckCase& check) {
-    check_sequences(random, check, Tensor::from_values({1}, std::vector<int32_t>{0}), false,
+    check_attention(random, check, Tensor::from_values({1}, std::vector<int32_t>{0}), false,
                     random_setting(random, 8, false));
   });
 }

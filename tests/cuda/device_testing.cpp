@@ -57,25 +57,6 @@ void compare_bytes(const std::vector<uint8_t>& found, const std::vector<uint8_t>
   BOOST_CHECK_LE(apart, 1 + expected.size() / 1000);
 }
 
-void compare(const Tensor& found, const Tensor& expected) {
-  BOOST_REQUIRE(found.shape() == expected.shape() && found.dtype() == expected.dtype());
-  if (expected.dtype() == DType::bfloat16) {
-    const double error = nmse(found.to(Device{}).to(DType::float32).to_vector<float>(),
-                              expected.to(DType::float32).to_vector<float>());
-    BOOST_CHECK_MESSAGE(error <= 1e-5, "NMSE " << error << " for a result of " << expected.numel());
-    return;
-  }
-  if (expected.dtype() == DType::uint8) {
-    return compare_bytes(found.to_vector<uint8_t>(), expected.to_vector<uint8_t>());
-  }
-  if (expected.dtype() != DType::float32) {
-    BOOST_CHECK(bytes_of(found) == bytes_of(expected));
-    return;
-  }
-  const double error = nmse(found.to_vector<float>(), expected.to_vector<float>());
-  BOOST_CHECK_MESSAGE(error <= 1e-11, "NMSE " << error << " for a result of " << expected.numel());
-}
-
 /// NORMTUNE_TEST_CASES=N: about N cases of each group, spread over the whole of it, and none repeated. 0:
 /// all.
 int chosen_cases() {
@@ -101,6 +82,8 @@ int repeats_of_case(int number, int count) {
   return number % 10 == 0 ? 50 : 1;
 }
 
+}  // namespace
+
 /// What ran, as proof of the numbers that docs/cuda.md claims.
 struct Tally {
   int cases = 0;
@@ -118,8 +101,6 @@ struct Tally {
     return text;
   }
 };
-
-}  // namespace
 
 bool is_emulated() {
   return chosen_device().emulated;
@@ -185,6 +166,39 @@ Tensor CaseRandom::cu_seqlens(int64_t batch, int64_t shortest, int64_t longest) 
   return Tensor::from_values({batch + 1}, bounds);
 }
 
+void check_near(const Tensor& found, const Tensor& expected, const Tolerance& tolerance) {
+  BOOST_REQUIRE(found.shape() == expected.shape() && found.dtype() == expected.dtype());
+  const DType dtype = expected.dtype();
+  if (dtype == DType::uint8) {
+    return compare_bytes(found.to_vector<uint8_t>(), expected.to_vector<uint8_t>());
+  }
+  if (dtype != DType::float32 && dtype != DType::bfloat16) {
+    BOOST_CHECK(bytes_of(found) == bytes_of(expected));
+    return;
+  }
+  const double error = nmse(floats_of(found), floats_of(expected), tolerance.least_size);
+  const double most = dtype == DType::bfloat16 ? tolerance.bfloat16 : tolerance.float32;
+  BOOST_CHECK_MESSAGE(error <= most, "NMSE " << error << " for a result of " << expected.numel());
+}
+
+Comparison within(const Tolerance& tolerance) {
+  return [tolerance](const std::vector<Tensor>& found, const std::vector<Tensor>& expected) {
+    for (size_t i = 0; i < expected.size(); ++i) {
+      BOOST_TEST_CONTEXT("result " << i) check_near(found[i], expected[i], tolerance);
+    }
+  };
+}
+
+void CheckCase::operator()(const std::vector<Tensor>& inputs, const Kernel& kernel,
+                           const Comparison& compare) const {
+  const std::vector<Tensor> expected = kernel(inputs), inputs_there = on_device(inputs);
+  const std::vector<Tensor> found = kernel(inputs_there);
+  BOOST_REQUIRE(found.size() == expected.size());
+  compare(found, expected);
+  check_repeats(inputs_there, kernel, found, repeats_);
+  tally_.add(repeats_);
+}
+
 void for_generated_cases(const std::string& name, int count,
                          const std::function<void(CaseRandom&, const CheckCase&)>& make_case) {
   if (!device_at_hand()) return;
@@ -196,35 +210,30 @@ void for_generated_cases(const std::string& name, int count,
     const uint64_t seed = name_hash + static_cast<uint64_t>(number);
     BOOST_TEST_CONTEXT(name << ", case " << number << " (seed " << seed << ")") {
       CaseRandom random(seed);
-      make_case(random, [&](const std::vector<Tensor>& inputs, const Kernel& kernel) {
-        const std::vector<Tensor> expected = kernel(inputs), inputs_there = on_device(inputs);
-        const std::vector<Tensor> found = kernel(inputs_there);
-        BOOST_REQUIRE(found.size() == expected.size());
-        for (size_t i = 0; i < found.size(); ++i) compare(found[i], expected[i]);
-        const int repeats = repeats_of_case(number, count);
-        check_repeats(inputs_there, kernel, found, repeats);
-        tally.add(repeats);
-      });
+      make_case(random, CheckCase(repeats_of_case(number, count), tally));
     }
   }
   BOOST_TEST_MESSAGE(name << ": " << tally.text());
 }
 
-int repeats_of_own_case() {
-  if (chosen_cases() > 0) return 0;
-  return is_emulated() ? 1 : 50;
-}
-
-double nmse(const std::vector<float>& found, const std::vector<float>& expected) {
-  const bool all_zero = std::all_of(expected.begin(), expected.end(), [](float value) { return value == 0; });
-  const double least_square = expected.size() < 8 ? 1e-2 : 1e-4;
-  double error = 0, size = all_zero ? 0 : least_square * static_cast<double>(expected.size());
+double nmse(const std::vector<float>& found, const std::vector<float>& expected, double least_size) {
+  double error = 0, size = least_size * least_size * static_cast<double>(expected.size());
   for (size_t i = 0; i < expected.size(); ++i) {
     const double difference = static_cast<double>(found[i]) - static_cast<double>(expected[i]);
     error += difference * difference;
     size += static_cast<double>(expected[i]) * static_cast<double>(expected[i]);
   }
   return size == 0 && error == 0 ? 0 : error / size;
+}
+
+double root_mean_square(const Tensor& tensor) {
+  double squares = 0;
+  for (const float value : floats_of(tensor)) squares += std::pow(static_cast<double>(value), 2);
+  return squares == 0 ? 0 : std::sqrt(squares / static_cast<double>(tensor.numel()));
+}
+
+std::vector<float> floats_of(const Tensor& tensor) {
+  return tensor.to(Device{}).to(DType::float32).to_vector<float>();
 }
 
 std::vector<Tensor> on_device(const std::vector<Tensor>& tensors) {

@@ -51,27 +51,52 @@ class CaseRandom {
 /// A kernel, called on the device of its inputs; returns its results.
 using Kernel = std::function<std::vector<Tensor>(const std::vector<Tensor>& inputs)>;
 
+/// Checks a kernel's results on the device, given those of the CPU.
+using Comparison = std::function<void(const std::vector<Tensor>& found, const std::vector<Tensor>& expected)>;
+
+/// Of each result: of its normalised mean squared error, by what it is in.
+struct Tolerance {
+  double float32 = 1e-11, bfloat16 = 1e-5;
+  /// Of sums that may cancel to nearly nothing, or to nothing: how large an element of them is as a rule.
+  double least_size = 0;
+};
+
+/// Bytes, derivatives, may be one apart, and seldom; other integers have equal bits.
+void check_near(const Tensor& found, const Tensor& expected, const Tolerance& tolerance = {});
+Comparison within(const Tolerance& tolerance);  ///< of all results
+
+struct Tally;
+
+/// Compares, repeats and counts one generated case: what a kernel makes of these inputs, which are on the
+/// host, on the device and on the CPU. Some cases are repeated for equal bits: on the emulator with the
+/// fibers in other orders, on a real device up to a thousand times.
+class CheckCase {
+ public:
+  CheckCase(int repeats, Tally& tally) : repeats_(repeats), tally_(tally) {}
+  void operator()(const std::vector<Tensor>& inputs, const Kernel& kernel,
+                  const Comparison& compare = within({})) const;
+
+ private:
+  int repeats_;
+  Tally& tally_;
+};
+
 /// Calls make_case(random, check) `count` times, twice as often where it takes_all_cases(), and with
-/// NORMTUNE_TEST_CASES=N about N times. Each case calls check(inputs on the host, kernel), which compares the
-/// kernel's results on the device with those on the CPU (normalised mean squared error at most 1e-11, exact
-/// zeros where the CPU's are all zero; bytes at most one apart, and seldom) and repeats some cases for equal
-/// bits: on the emulator with the fibers in other orders, on a real device up to a thousand times. Says in a
-/// message how many cases ran.
-using CheckCase = std::function<void(const std::vector<Tensor>& inputs, const Kernel& kernel)>;
+/// NORMTUNE_TEST_CASES=N about N times. Each gives check() a case or several, or none. Says in a message how
+/// many cases ran.
 void for_generated_cases(const std::string& name, int count,
                          const std::function<void(CaseRandom&, const CheckCase&)>& make_case);
 
-/// Normalised mean squared error. Elements count as at least 0.01 in size, as 0.1 in results of fewer than
-/// eight: a sum that cancels to nearly nothing has no relative precision. Infinite where `expected` is all
-/// zero and `found` is not.
-double nmse(const std::vector<float>& found, const std::vector<float>& expected);
+/// Normalised mean squared error, with `least_size` squared added to the square of each expected element.
+/// Without it infinite where `expected` is all zero and `found` is not.
+double nmse(const std::vector<float>& found, const std::vector<float>& expected, double least_size = 0);
+/// Floats hold numbers of bfloat16 exactly.
+std::vector<float> floats_of(const Tensor& tensor);
+double root_mean_square(const Tensor& tensor);
 std::vector<Tensor> on_device(const std::vector<Tensor>& tensors);
 /// Checks that repeats give the bits of the first results, on the emulator with the fibers in other orders.
 void check_repeats(const std::vector<Tensor>& inputs_there, const Kernel& kernel,
                    const std::vector<Tensor>& first, int repeats);
-
-/// How often a test repeats a case that it compares by itself.
-int repeats_of_own_case();
 
 /// Rows [1, size) of a tensor with one row more than asked for: a slice with an offset.
 Tensor without_first_row(const Tensor& tensor);

@@ -33,11 +33,6 @@ Variable trainable(const Tensor& tensor) {
   return Variable(tensor, /*requires_grad=*/true);
 }
 
-/// As floats, which hold numbers of bfloat16 exactly.
-std::vector<float> values_of(const Tensor& tensor) {
-  return tensor.to(Device{}).to(DType::float32).to_vector<float>();
-}
-
 /// A loss with the given gradient of `output`.
 Variable loss_with(const Variable& output, const Tensor& grad_output) {
   return sum(multiply(convert(output, DType::float32), Variable(grad_output.to(DType::float32))));
@@ -94,8 +89,8 @@ BOOST_AUTO_TEST_CASE(two_updates_have_the_bits_of_products_that_round) {
     backend.matmul({.a = input.tensor(), .b = weights.all, .transpose_b = true, .c = product});
     backend.matmul({.a = grad_output, .b = weights.all, .c = grad});
     BOOST_TEST_CONTEXT("step " << step) {
-      BOOST_CHECK(values_of(output.tensor()) == values_of(product));
-      BOOST_CHECK(values_of(input.grad()) == values_of(grad));
+      BOOST_CHECK(floats_of(output.tensor()) == floats_of(product));
+      BOOST_CHECK(floats_of(input.grad()) == floats_of(grad));
     }
     for (Variable weight : weights.parts) {
       backend.add_scaled(weight.grad(), -0.1, weight.tensor());
@@ -123,8 +118,8 @@ BOOST_AUTO_TEST_CASE(two_updates_behind_an_activation_have_these_bits_too) {
     backend.activation_backward(
         {.activation = gelu, .input = input.tensor(), .grad_output = grad, .grad_input = grad});
     BOOST_TEST_CONTEXT("step " << step) {
-      BOOST_CHECK(values_of(output.tensor()) == values_of(product));
-      BOOST_CHECK(values_of(input.grad()) == values_of(grad));
+      BOOST_CHECK(floats_of(output.tensor()) == floats_of(product));
+      BOOST_CHECK(floats_of(input.grad()) == floats_of(grad));
     }
     backend.add_scaled(weight.grad(), -0.1, weight.tensor());
     weight.zero_grad();
@@ -145,7 +140,7 @@ BOOST_AUTO_TEST_CASE(backward_reads_what_forward_has_rounded) {
       Tensor(weight.tensor()).fill(std::numeric_limits<double>::quiet_NaN());
     }
     loss_with(output, activations(output.shape(), 4)).backward();
-    return values_of(input.grad());
+    return floats_of(input.grad());
   };
   BOOST_CHECK(input_gradient(true) == input_gradient(false));
 }
@@ -243,7 +238,7 @@ struct LayerAndResidual {
     const Variable earlier_residual = scale(x, 1), output = linear(x, trainable(weight), Variable());
     const Variable residual = residual_is_last ? scale(x, 1) : earlier_residual;
     add(loss_with(output, grad_output), loss_with(residual, grad_residual)).backward();
-    return values_of(leaf.grad());
+    return floats_of(leaf.grad());
   }
 
   /// dY W, rounded.
@@ -256,7 +251,7 @@ struct LayerAndResidual {
   static std::vector<float> sum_of(const Tensor& a, const Tensor& b) {
     Tensor sum = Tensor::empty_like(a);
     sum.backend().add(a, b, sum);
-    return values_of(sum);
+    return floats_of(sum);
   }
 };
 
@@ -268,8 +263,8 @@ BOOST_AUTO_TEST_CASE(the_input_gradient_is_added_in_the_product) {
   const LayerAndResidual layer(DType::bfloat16, out_features, cuda_device);
   const Tensor sum = layer.grad_residual.clone();
   sum.backend().matmul({.a = layer.grad_output, .b = layer.weight, .c = sum, .accumulate = true});
-  BOOST_CHECK(layer.gradient(/*residual_is_last=*/true) == values_of(sum));
-  BOOST_CHECK(values_of(sum) != LayerAndResidual::sum_of(layer.product(), layer.grad_residual));
+  BOOST_CHECK(layer.gradient(/*residual_is_last=*/true) == floats_of(sum));
+  BOOST_CHECK(floats_of(sum) != LayerAndResidual::sum_of(layer.product(), layer.grad_residual));
 }
 
 BOOST_AUTO_TEST_CASE(other_users_add_to_the_input_gradient_of_a_layer) {
@@ -285,11 +280,11 @@ BOOST_AUTO_TEST_CASE(a_gradient_that_others_use_is_not_added_to) {
   const LayerAndResidual layer(DType::bfloat16, in_features, cuda_device);
   const Variable leaf = trainable(layer.input), x = scale(leaf, 1), weight = trainable(layer.weight);
   loss_with(add(linear(x, weight, Variable()), x), layer.grad_output).backward();
-  BOOST_CHECK(values_of(leaf.grad()) == LayerAndResidual::sum_of(layer.product(), layer.grad_output));
+  BOOST_CHECK(floats_of(leaf.grad()) == LayerAndResidual::sum_of(layer.product(), layer.grad_output));
   const Tensor grad_weight = Tensor::empty_like(layer.weight);
   grad_weight.backend().matmul(
       {.a = layer.grad_output, .transpose_a = true, .b = layer.input, .c = grad_weight});
-  BOOST_CHECK(values_of(weight.grad()) == values_of(grad_weight));
+  BOOST_CHECK(floats_of(weight.grad()) == floats_of(grad_weight));
 }
 
 /// Weights that are not adjacent have a product each.
@@ -309,7 +304,7 @@ BOOST_AUTO_TEST_CASE(products_of_separate_weights_are_added_to_the_input_gradien
     sum.backend().matmul(
         {.a = grad_columns, .b = weights[static_cast<size_t>(i)].tensor(), .c = sum, .accumulate = true});
   }
-  BOOST_CHECK(values_of(leaf.grad()) == values_of(sum));
+  BOOST_CHECK(floats_of(leaf.grad()) == floats_of(sum));
 }
 
 /// More terms than the CPU adds in one block.

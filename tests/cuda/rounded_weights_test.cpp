@@ -81,11 +81,6 @@ class TrainedBert {
   std::optional<Optimizer> optimizer_;
 };
 
-/// As floats, which hold numbers of bfloat16 exactly.
-std::vector<float> floats_of(const Tensor& tensor) {
-  return tensor.to(Device{}).to(DType::float32).to_vector<float>();
-}
-
 /// Methods, and how many weights of the two blocks each trains: all six, or two low-rank updates of two
 /// matrices, or two adapters of two.
 const std::vector<std::pair<std::string, size_t>> methods = {
