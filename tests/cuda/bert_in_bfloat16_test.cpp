@@ -93,7 +93,8 @@ Results compute(
 struct ModelBounds {
   double logits, loss, gradient, gradients, key_bias;
 };
-constexpr ModelBounds as_in_float32{1e-5, 1e-5, 1e-4, 1e-5, 1e-4}, near_float32{2e-2, 1e-2, 2e-1, 5e-2, 2e-1};
+constexpr ModelBounds as_in_float32{1e-5, 1e-5, 1e-4, 1e-5, 1e-4}, near_float32{2e-2, 1e-2, 2e-1, 5e-2, 2e-1},
+    with_tf32{5e-3, 1e-3, 1e-2, 1e-2, 1e-4};  // attention is in float32
 
 double norm_of(const Results& results, const std::string& name) {
   const auto& gradients = results.gradients;
@@ -147,6 +148,10 @@ BOOST_AUTO_TEST_CASE(logits_loss_and_gradients_are_near_float32) {
 
 BOOST_AUTO_TEST_CASE(in_float32_they_are_the_cpus) {
   if (device_at_hand()) check_model(Precision::fp32, as_in_float32);
+}
+
+BOOST_AUTO_TEST_CASE(with_products_in_tf32_they_are_near_float32) {
+  if (tf32_at_hand()) check_model(Precision::tf32, with_tf32);
 }
 
 /// Every weight between embeddings and heads is rounded in forward alone: changing it before backward, which

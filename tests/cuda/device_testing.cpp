@@ -115,6 +115,13 @@ bool device_at_hand() {
   return chosen_device().at_hand;
 }
 
+bool tf32_at_hand() {
+  if (!device_at_hand()) return false;
+  const bool at_hand = !is_emulated() || emulator::has_tf32();
+  if (!at_hand) BOOST_TEST_MESSAGE("skipped: the emulator's products are not rounded to TF32");
+  return at_hand;
+}
+
 uint64_t CaseRandom::bits() {
   return mix64(mix64(seed_) + drawn_++);
 }

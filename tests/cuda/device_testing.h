@@ -21,6 +21,8 @@ bool is_emulated();
 bool takes_all_cases();
 /// False, with a message, where a real device is wanted and there is none.
 bool device_at_hand();
+/// False, with a message, where products cannot be rounded to TF32.
+bool tf32_at_hand();
 
 /// Draws what makes a case. A pure function of the seed.
 class CaseRandom {

@@ -483,7 +483,7 @@ BOOST_AUTO_TEST_CASE(refuses_options_that_do_not_fit) {
 BOOST_AUTO_TEST_CASE(pairs_need_two_token_types) {
   const Workspace workspace;
   FinetuneOptions options = workspace.options("run");
-  options.model_name_or_path = tiny::write_model(workspace.folder / "one-type", 1);
+  options.model_name_or_path = tiny::write_model(workspace.folder / "one-type", {.type_vocab_size = 1});
   options.max_steps = 1;
   finetune(options);  // single texts are fine
   options.output_dir = workspace.folder / "pairs";

@@ -3,6 +3,7 @@
 #include <omp.h>
 
 #include <boost/test/unit_test.hpp>
+#include <cmath>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -29,10 +30,15 @@ inline const std::vector<std::string> words = {
     "the", "a",  "cat", "dog",  "runs",  "sleeps", "good", "bad", "very", "film", "book",
     "was", "is", "not", "here", "there", "red",    "blue", "old", "new",  "##s",  "##ly"};
 
-inline std::string config_json(int64_t type_vocab_size = 2) {
-  return fmt::format(R"({{"model_type": "bert", "vocab_size": {}, "hidden_size": 12, "num_hidden_layers": 2,
- "num_attention_heads": 3, "intermediate_size": 20, "max_position_embeddings": 32, "type_vocab_size": {}}})",
-                     words.size() + 5, type_vocab_size);
+struct ModelSizes {
+  int64_t type_vocab_size = 2, num_heads = 3, head_size = 4;
+};
+
+inline std::string config_json(const ModelSizes& sizes) {
+  return fmt::format(R"({{"model_type": "bert", "vocab_size": {}, "hidden_size": {}, "num_hidden_layers": 2,
+ "num_attention_heads": {}, "intermediate_size": 20, "max_position_embeddings": 32, "type_vocab_size": {}}})",
+                     words.size() + 5, sizes.num_heads * sizes.head_size, sizes.num_heads,
+                     sizes.type_vocab_size);
 }
 
 inline std::string vocabulary() {
@@ -42,13 +48,13 @@ inline std::string vocabulary() {
 }
 
 /// Writes a model folder with weights large enough that two layers have something to say.
-inline fs::path write_model(const fs::path& folder, int64_t type_vocab_size = 2) {
+inline fs::path write_model(const fs::path& folder, const ModelSizes& sizes = {}) {
   fs::create_directories(folder);
-  std::ofstream(folder / "config.json") << config_json(type_vocab_size);
+  std::ofstream(folder / "config.json") << config_json(sizes);
   std::ofstream(folder / "vocab.txt") << vocabulary();
   std::ofstream(folder / "tokenizer_config.json") << R"({"do_lower_case": true})";
   BertConfig config = read_bert_config(folder);
-  config.initializer_range = 0.3;
+  config.initializer_range = 0.3 * std::sqrt(12.0 / static_cast<double>(config.hidden_size));
   const Bert model(config, BertHead::classification);
   std::vector<NamedTensor> tensors;
   for (const Parameter& parameter : model.parameters()) {
