@@ -1,6 +1,7 @@
 #include "tests/cuda/device_testing.h"
 
 #include <algorithm>
+#include <boost/test/unit_test_parameters.hpp>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
@@ -82,6 +83,21 @@ int repeats_of_case(int number, int count) {
   return number % 10 == 0 ? 50 : 1;
 }
 
+/// Of all groups so far.
+int64_t num_cases = 0;
+
+/// When the whole program has run with all cases: were they as many as is promised?
+struct NumberOfCases {
+  void setup() {}
+  void teardown() {
+    namespace runtime_config = boost::unit_test::runtime_config;
+    if (!runtime_config::get<std::vector<std::string>>(runtime_config::btrt_run_filters).empty()) return;
+    BOOST_TEST_MESSAGE("generated cases in all: " << num_cases);
+    if (takes_all_cases() && chosen_cases() == 0 && device_at_hand()) BOOST_CHECK_GE(num_cases, 3000);
+  }
+};
+BOOST_TEST_GLOBAL_FIXTURE(NumberOfCases);
+
 }  // namespace
 
 /// What ran, as proof of the numbers that docs/cuda.md claims.
@@ -92,6 +108,7 @@ struct Tally {
   void add(int repeats) {
     ++cases;
     ++cases_by_repeats[repeats];
+    ++num_cases;
   }
   std::string text() const {
     std::string text = fmt::format("{} generated cases", cases);

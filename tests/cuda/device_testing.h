@@ -85,7 +85,8 @@ class CheckCase {
 
 /// Calls make_case(random, check) `count` times, twice as often where it takes_all_cases(), and with
 /// NORMTUNE_TEST_CASES=N about N times. Each gives check() a case or several, or none. Says in a message how
-/// many cases ran.
+/// many cases ran. A run of the whole program with all cases fails with fewer of them than the 3,000 that are
+/// promised.
 void for_generated_cases(const std::string& name, int count,
                          const std::function<void(CaseRandom&, const CheckCase&)>& make_case);
 
