@@ -22,8 +22,8 @@ struct AttentionSetting {
 std::vector<Tensor> attention_inputs(CaseRandom& random, const Tensor& cu_seqlens, bool first_rows_only,
                                      const AttentionSetting& setting);
 
-/// Context, log_sum_exp + 10, the gradients of query, key and value, and what the matrix of the fused ones has
-/// in its margin.
+/// Context, log_sum_exp + 10, the gradients of query, key and value, and what the matrix of the fused ones
+/// has in its margin.
 std::vector<Tensor> attention_results(const AttentionSetting& setting, const std::vector<Tensor>& inputs);
 
 /// Checks a case with such inputs and results.
