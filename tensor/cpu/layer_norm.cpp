@@ -18,53 +18,71 @@ T* row_or_null(T* data, int64_t row, int64_t columns) {
   return data == nullptr ? nullptr : data + row * columns;
 }
 
+/// What the two forward kernels end with, from a LayerNormForward or an EmbeddingsLayerNorm.
+template <typename T>
+class LayerNormRows {
+ public:
+  template <typename Args>
+  explicit LayerNormRows(const Args& args)
+      : hidden_size_(args.weight.numel()),
+        weight_(args.weight.template data<T>()),
+        bias_(args.bias.template data<T>()),
+        eps_(args.eps),
+        output_(args.output.template data<T>()),
+        normalized_(const_cast<T*>(data_or_null<T>(args.normalized))),
+        rstd_(const_cast<T*>(data_or_null<T>(args.rstd))) {}
+
+  /// Where a row's result goes; may hold its sum until then.
+  T* output(int64_t row) const { return output_ + row * hidden_size_; }
+  void normalize(int64_t row, const T* sum) const {
+    const T rstd = vector::loops<T>().layer_norm(
+        sum, weight_, bias_, eps_, row_or_null(normalized_, row, hidden_size_), output(row), hidden_size_);
+    if (rstd_ != nullptr) rstd_[row] = rstd;
+  }
+
+ private:
+  int64_t hidden_size_;
+  const T *weight_, *bias_;
+  double eps_;
+  T *output_, *normalized_, *rstd_;
+};
+
 template <typename T>
 void forward_rows(const Backend::LayerNormForward& args) {
   const int64_t hidden_size = args.weight.numel();
   const T *input = args.input.data<T>(), *residual = data_or_null<T>(args.residual);
-  const T *weight = args.weight.data<T>(), *bias = args.bias.data<T>();
-  T* output = args.output.data<T>();
-  T* normalized = const_cast<T*>(data_or_null<T>(args.normalized));
-  T* rstd = const_cast<T*>(data_or_null<T>(args.rstd));
+  const LayerNormRows<T> rows(args);
   const DropoutRows mask(args.mask);
   const auto& loops = vector::loops<T>();
   parallel_rows(args.input.numel() / hidden_size, hidden_size, [&](int64_t row) {
-    const int64_t at = row * hidden_size;
-    const T* sum = input + at;
-    T* out = output + at;  // holds dropout(input) + residual until it is normalized
+    const T* sum = input + row * hidden_size;
+    T* out = rows.output(row);
     if (mask.active()) {
       loops.dropout(sum, mask.row(row), out, hidden_size);
       sum = out;
     }
     if (residual != nullptr) {
-      loops.add(sum, residual + at, out, hidden_size);
+      loops.add(sum, residual + row * hidden_size, out, hidden_size);
       sum = out;
     }
-    const T row_rstd = loops.layer_norm(sum, weight, bias, args.eps,
-                                        row_or_null(normalized, row, hidden_size), out, hidden_size);
-    if (rstd != nullptr) rstd[row] = row_rstd;
+    rows.normalize(row, sum);
   });
 }
 
 template <typename T>
 void embeddings_rows(const Backend::EmbeddingsLayerNorm& args) {
   const int64_t hidden_size = args.weight.numel();
-  const T *weight = args.weight.data<T>(), *bias = args.bias.data<T>();
-  T* output = args.output.data<T>();
-  T* normalized = const_cast<T*>(data_or_null<T>(args.normalized));
-  T* rstd = const_cast<T*>(data_or_null<T>(args.rstd));
+  const LayerNormRows<T> rows(args);
   const DropoutRows mask(args.mask);
   const auto& loops = vector::loops<T>();
   parallel_rows(args.output.size(0), hidden_size, [&](int64_t row) {
     const auto row_of = [&](const Backend::EmbeddingsLayerNorm::Table& table) {
       return table.rows.data<T>() + table.ids.data<int32_t>()[row] * hidden_size;
     };
-    T* out = output + row * hidden_size;  // holds the sum until it is normalized
+    T* out = rows.output(row);
     loops.add(row_of(args.tables[0]), row_of(args.tables[1]), out, hidden_size);
     loops.add(out, row_of(args.tables[2]), out, hidden_size);
-    const T row_rstd = loops.layer_norm(out, weight, bias, args.eps,
-                                        row_or_null(normalized, row, hidden_size), out, hidden_size);
-    if (rstd != nullptr) rstd[row] = row_rstd;
+    rows.normalize(row, out);
     if (mask.active()) loops.dropout(out, mask.row(row), out, hidden_size);
   });
 }
