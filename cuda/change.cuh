@@ -10,14 +10,14 @@ inline namespace NORMTUNE_TARGET {
 struct ChangeArguments {
   const float *before, *after;
   int64_t count, piece;
-  double* sums;              // [pieces, ChangeTerms::count + 1]
+  double* sums;              // [pieces, ChangeTerms::num_results]
   float* change;             // [count] or null
   unsigned long long* bins;  // [MagnitudeBins::count] or null
 };
 
 /// A block has a piece. Counts are whole numbers, whose sum does not depend on the order in which blocks add
 /// to it. Zeros, which may be all, are counted once for a block.
-static __global__ void change_sums_kernel(ChangeArguments args) {
+static __global__ void sum_changes_kernel(ChangeArguments args) {
   const int64_t begin = blockIdx.x * args.piece;
   const int64_t end = begin + args.piece < args.count ? begin + args.piece : args.count;
   Sums<ChangeTerms::count> sums{};
@@ -34,15 +34,15 @@ static __global__ void change_sums_kernel(ChangeArguments args) {
   sums = block_sum(sums);
   max_change = block_max(max_change);
   if (threadIdx.x != 0) return;
-  double* result = args.sums + blockIdx.x * (ChangeTerms::count + 1);
+  double* result = args.sums + blockIdx.x * ChangeTerms::num_results;
   for (int term = 0; term < ChangeTerms::count; ++term) result[term] = sums[term];
-  result[ChangeTerms::count] = max_change;
+  result[ChangeTerms::max_change] = max_change;
   const int64_t zeros = end - begin - static_cast<int64_t>(sums[ChangeTerms::changed]);
   if (args.bins != nullptr) atomicAdd(args.bins, static_cast<unsigned long long>(zeros));
 }
 
 template <typename Launcher>
-void change_sums(const Launcher& launch, const Backend::ChangeSums& args) {
+void sum_changes(const Launcher& launch, const Backend::SumChanges& args) {
   const int64_t count = args.before.numel();
   const ChangeArguments arguments{.before = floats(args.before),
                                   .after = floats(args.after),
@@ -53,7 +53,7 @@ void change_sums(const Launcher& launch, const Backend::ChangeSums& args) {
                                   .bins = args.histogram == nullptr ? nullptr
                                                                     : reinterpret_cast<unsigned long long*>(
                                                                           args.histogram->data<int64_t>())};
-  launch(change_sums_kernel, Grid{.blocks = divide_up(count, args.piece), .threads = element_threads},
+  launch(sum_changes_kernel, Grid{.blocks = divide_up(count, args.piece), .threads = element_threads},
          arguments);
 }
 

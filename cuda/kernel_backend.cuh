@@ -139,7 +139,7 @@ class KernelBackend : public Backend {
     cuda::squared_norms(launch_, inputs, output);
   }
   void clipping_factor(const ClippingFactor& args) override { cuda::clipping_factor(launch_, args); }
-  void change_sums(const ChangeSums& args) override { cuda::change_sums(launch_, args); }
+  void sum_changes(const SumChanges& args) override { cuda::sum_changes(launch_, args); }
 
  protected:
   /// The factors of a product as it multiplies them: rounded to bfloat16, or as they are.

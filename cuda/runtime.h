@@ -32,7 +32,7 @@ class Stream {
   Device device() const { return {DeviceType::cuda, device_index_}; }
   /// The stream, with its device made the calling thread's current one.
   cudaStream_t use() const;
-  /// The stream, for who has made its device current.
+  /// The stream, for a caller that has made its device current.
   cudaStream_t get() const { return stream_; }
   void synchronize() const;
 

@@ -42,7 +42,7 @@ const UpdateNumbers& CapturedSteps::run(int64_t num_batches,
   with_keys.dropout_keys = dropout_keys_;
   if (num_batches > 1) return run_several(num_batches, make_batch, with_keys, max_grad_norm);
   Piece& piece = piece_of(make_batch(0), /*is_one_of_several=*/false, max_grad_norm);
-  run(piece, [&] {
+  run_piece(piece, [&] {
     const Variable loss = backward(piece, with_keys);
     piece.numbers = clip_and_move(optimizer_, loss.tensor().reshape({1}), max_grad_norm);
   });
@@ -53,18 +53,18 @@ const UpdateNumbers& CapturedSteps::run_several(int64_t num_batches,
                                                 const std::function<TrainingBatch(int64_t)>& make_batch,
                                                 const ForwardContext& context, double max_grad_norm) {
   if (sums_.empty()) make_sums();
-  auto& [end, losses] = ends_[{num_batches, max_grad_norm}];
-  if (!losses.defined()) losses = Tensor::empty({num_batches}, model_.dtype(), model_.device());
+  End& end = ends_[{num_batches, max_grad_norm}];
+  if (!end.losses.defined()) end.losses = Tensor::empty({num_batches}, model_.dtype(), model_.device());
   for (int64_t i = 0; i < num_batches; ++i) {
     Piece& piece = piece_of(make_batch(i), /*is_one_of_several=*/true, max_grad_norm);
-    run(piece, [&] {
+    run_piece(piece, [&] {
       piece.numbers.losses = backward(piece, context).tensor().reshape({1});
       add_gradients_to_sums();
     });
-    losses.slice(i, i + 1).copy_from(piece.numbers.losses);
+    end.losses.slice(i, i + 1).copy_from(piece.numbers.losses);
   }
-  run(end, [&] { move_by_sums(end, losses, max_grad_norm); });
-  return end.numbers;
+  run_piece(end.piece, [&] { move_by_sums(end, max_grad_norm); });
+  return end.piece.numbers;
 }
 
 CapturedSteps::Piece& CapturedSteps::piece_of(const TrainingBatch& batch, bool is_one_of_several,
@@ -79,15 +79,15 @@ CapturedSteps::Piece& CapturedSteps::piece_of(const TrainingBatch& batch, bool i
   return batches_.emplace(key, Piece{.batch = copied_to(model_.device(), batch)}).first->second;
 }
 
-void CapturedSteps::run(Piece& piece, const std::function<void()>& enqueue) {
+void CapturedSteps::run_piece(Piece& piece, const std::function<void()>& enqueue) {
   Backend& backend = backend_of(model_.device());
   if (!piece.is_rehearsed) {
     backend.rehearse(enqueue);
-    piece.is_rehearsed = true;  // unless the rehearsal has failed
+    piece.is_rehearsed = true;
     return;
   }
   if (!piece.work) {
-    piece.numbers = {};
+    piece.numbers = {};  // of the rehearsal
     piece.work = backend.capture(enqueue);
   }
   piece.work->replay();
@@ -116,11 +116,11 @@ void CapturedSteps::add_gradients_to_sums() {
   optimizer_.zero_grad();
 }
 
-void CapturedSteps::move_by_sums(Piece& end, const Tensor& losses, double max_grad_norm) {
+void CapturedSteps::move_by_sums(End& end, double max_grad_norm) {
   for (size_t i = 0; i < sums_.size(); ++i) {
     if (sums_[i].has_gradient) Variable(optimizer_.tensors()[i].variable).set_grad(sums_[i].sum);
   }
-  end.numbers = clip_and_move(optimizer_, losses, max_grad_norm);
+  end.piece.numbers = clip_and_move(optimizer_, end.losses, max_grad_norm);
   for (GradientSum& gradient : sums_) gradient.sum.fill(0);  // for the next update
 }
 

@@ -3,7 +3,6 @@
 #include <functional>
 #include <map>
 #include <memory>
-#include <span>
 #include <tuple>
 #include <vector>
 
@@ -31,7 +30,7 @@ class CapturedSteps {
   bool are_on() const;
   /// Enqueues forward and backward of each batch of an update, and clip_and_move(), for a step that the
   /// optimiser has begun. `make_batch` makes batch i on the host with Padding::to_bucket. The numbers are
-  /// valid until the next run().
+  /// valid until the next run(). After an exception this object is of no use: sums of gradients may be left.
   const UpdateNumbers& run(int64_t num_batches, const std::function<TrainingBatch(int64_t i)>& make_batch,
                            const ForwardContext& context, double max_grad_norm);
 
@@ -44,20 +43,29 @@ class CapturedSteps {
   };
   /// Whether it is one of several, its examples, tokens and scales, and max_grad_norm.
   using BatchKey = std::tuple<bool, int64_t, int64_t, std::vector<double>, double>;
-  /// The number of batches, and max_grad_norm.
-  using EndKey = std::tuple<int64_t, double>;
+  /// What follows several batches.
+  struct End {
+    Piece piece;
+    Tensor losses;  // [number of batches]
+  };
+  using EndKey = std::tuple<int64_t, double>;  // the number of batches, and max_grad_norm
+  /// Of a tensor of the optimiser, over the batches of an update so far; zero between updates.
+  struct GradientSum {
+    Tensor sum;
+    bool has_gradient = false;
+  };
 
   /// The piece of a batch, with its arrays.
   Piece& piece_of(const TrainingBatch& batch, bool is_one_of_several, double max_grad_norm);
   /// Rehearses, captures or replays what `enqueue` enqueues, which sets the piece's numbers.
-  void run(Piece& piece, const std::function<void()>& enqueue);
+  void run_piece(Piece& piece, const std::function<void()>& enqueue);
   Variable backward(const Piece& piece, const ForwardContext& context);
   const UpdateNumbers& run_several(int64_t num_batches,
                                    const std::function<TrainingBatch(int64_t)>& make_batch,
                                    const ForwardContext& context, double max_grad_norm);
   void make_sums();
   void add_gradients_to_sums();
-  void move_by_sums(Piece& end, const Tensor& losses, double max_grad_norm);
+  void move_by_sums(End& end, double max_grad_norm);
 
   Bert& model_;
   const TrainingObjective& objective_;
@@ -65,13 +73,8 @@ class CapturedSteps {
   bool are_wanted_;
   Tensor dropout_keys_;  // of the current step, on the device
   std::map<BatchKey, Piece> batches_;
-  std::map<EndKey, std::pair<Piece, Tensor>> ends_;  // with the losses of the batches, [number of batches]
-  /// Of the optimiser's tensors, over the batches of an update so far; zero where there was none.
-  struct GradientSum {
-    Tensor sum;
-    bool has_gradient = false;
-  };
-  std::vector<GradientSum> sums_;
+  std::map<EndKey, End> ends_;
+  std::vector<GradientSum> sums_;  // of all tensors, in their order; empty before the first several batches
 };
 
 }  // namespace normtune

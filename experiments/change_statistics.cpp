@@ -18,8 +18,8 @@ std::vector<ChangeSums> sums_of_pieces(const Tensor& before, const Tensor& after
         "change: expected tensors of one shape and dtype, found {} {} and {} {}", to_string(before.dtype()),
         before.shape(), to_string(after.dtype()), after.shape());
   const int64_t elements = before.numel(), pieces = (elements + piece - 1) / piece;
-  const Tensor sums = Tensor::empty({pieces, ChangeTerms::count + 1}, DType::float64, before.device());
-  before.backend().change_sums({.before = before,
+  const Tensor sums = Tensor::empty({pieces, ChangeTerms::num_results}, DType::float64, before.device());
+  before.backend().sum_changes({.before = before,
                                 .after = after,
                                 .piece = piece,
                                 .sums = sums,
@@ -28,7 +28,7 @@ std::vector<ChangeSums> sums_of_pieces(const Tensor& before, const Tensor& after
   const std::vector<double> values = sums.to_vector<double>();
   std::vector<ChangeSums> of_pieces;
   for (int64_t i = 0; i < pieces; ++i) {
-    const double* of_piece = values.data() + i * (ChangeTerms::count + 1);
+    const double* of_piece = values.data() + i * ChangeTerms::num_results;
     of_pieces.push_back({.elements = std::min(piece, elements - i * piece),
                          .changed = static_cast<int64_t>(of_piece[ChangeTerms::changed]),
                          .abs_change = of_piece[ChangeTerms::abs_change],
@@ -36,7 +36,7 @@ std::vector<ChangeSums> sums_of_pieces(const Tensor& before, const Tensor& after
                          .sq_before = of_piece[ChangeTerms::sq_before],
                          .sq_after = of_piece[ChangeTerms::sq_after],
                          .product = of_piece[ChangeTerms::product],
-                         .max_abs = of_piece[ChangeTerms::count]});
+                         .max_abs = of_piece[ChangeTerms::max_change]});
   }
   return of_pieces;
 }

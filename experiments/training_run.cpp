@@ -70,7 +70,7 @@ json without_batch_sizes(json identity) {
   return identity;
 }
 
-/// Of a number above 1, but for 1 itself.
+/// The smallest divisor above 1 of a number above 1.
 int64_t smallest_divisor(int64_t number) {
   for (int64_t divisor = 2; divisor <= number / divisor; ++divisor) {
     if (number % divisor == 0) return divisor;
@@ -78,9 +78,10 @@ int64_t smallest_divisor(int64_t number) {
   return number;
 }
 
-/// Options with which a run goes on in less memory: an update learns from the same examples.
+/// Options with which a run takes less memory, although an update learns from the same examples; empty if
+/// there are none.
 std::string options_for_less_memory(const TrainingOptions& options) {
-  std::string text = "--resume_from_checkpoint";
+  std::string text;
   const int64_t batch = options.per_device_train_batch_size;
   if (batch > 1) {
     const int64_t parts = smallest_divisor(batch);
@@ -90,6 +91,7 @@ std::string options_for_less_memory(const TrainingOptions& options) {
   if (options.per_device_eval_batch_size > 1) {
     text += fmt::format(" --per_device_eval_batch_size {}", options.per_device_eval_batch_size / 2);
   }
+  if (options.device.type == DeviceType::cuda && options.cuda_graphs) text += " --cuda_graphs false";
   return text;
 }
 
@@ -154,12 +156,20 @@ TrainingResult TrainingRun::train() {
   return finish(seconds_since(train_start));
 }
 
-/// Adds how the run can go on.
+/// Adds how the run can go on, if it can.
 void TrainingRun::fail_for_memory(const Error& error) const {
+  const std::string less_memory = options_for_less_memory(options_);
+  if (less_memory.empty()) return;
   const std::vector<int64_t> steps = checkpoint_steps(folder_);
-  fail(ErrorKind::out_of_memory, "{}; to go on from {} with the same examples in each update: {}",
-       error.what(), steps.empty() ? "the beginning" : checkpoint_path("", steps.back()).string(),
-       options_for_less_memory(options_));
+  std::string from = "the beginning", resume = "--resume_from_checkpoint";
+  if (!steps.empty()) {
+    from = checkpoint_path("", steps.back()).string();
+  } else if (!options_.resume_from.empty()) {
+    from = options_.resume_from.string();
+    resume += "=" + from;
+  }
+  fail(ErrorKind::out_of_memory, "{}; to go on from {} with the same examples in each update: {}{}",
+       error.what(), from, resume, less_memory);
 }
 
 TrainerSettings TrainingRun::trainer_settings() const {

@@ -71,7 +71,7 @@ class TrainingRun : public TrainingJob {
 
   TrainingResult finish(double train_seconds);
   TrainingResult train();
-  [[noreturn]] void fail_for_memory(const Error& error) const;
+  void fail_for_memory(const Error& error) const;
   TrainingResult stop_for_signal();
   bool is_best_loaded() const;
   void load_best();

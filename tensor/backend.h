@@ -472,15 +472,15 @@ class Backend {
 
   /// How far elements moved, piece by piece of `piece` elements (a row of a matrix, say; the last may be
   /// shorter), in double precision and a fixed order.
-  struct ChangeSums {
+  struct SumChanges {
     const Tensor& before;
     const Tensor& after;  // like before
     int64_t piece;
-    const Tensor& sums;    // [pieces, 7] float64: those of ChangeTerms, and the maximum of |after - before|
-    const Tensor* change;  // [elements] float32: |after - before|, or null
+    const Tensor& sums;       // [pieces, ChangeTerms::num_results] float64
+    const Tensor* change;     // [elements] float32: |after - before|, or null
     const Tensor* histogram;  // [MagnitudeBins::count] int64, to which is added; or null
   };
-  virtual void change_sums(const ChangeSums& args) = 0;
+  virtual void sum_changes(const SumChanges& args) = 0;
 
   // ---- Captured work
   // ---------------------------------------------------------------------------------------------

@@ -4,14 +4,15 @@
 #include <bit>
 #include <cstdint>
 
-// How far elements moved: what Backend::change_sums adds up, on every device.
+// How far elements moved: what Backend::sum_changes adds up, on every device.
 
 namespace normtune {
 
-/// The terms of a pair of elements, b before and a after, in the order in which Backend::ChangeSums has their
-/// sums; behind these comes the maximum of |a - b|.
+/// The terms of a pair of elements, b before and a after, in the order in which Backend::SumChanges has their
+/// sums. Behind these it has the maximum of |a - b|.
 struct ChangeTerms {
   enum Index { changed, abs_change, sq_change, sq_before, sq_after, product, count };
+  static constexpr int max_change = count, num_results = count + 1;
   double values[count];
 
   static constexpr ChangeTerms of(double b, double a) {

@@ -95,7 +95,10 @@ def read_record(path):
     """The circumstances and the runs of the last measurement in a file of --json."""
     measured, record = None, Record()
     with open(path) as file:
-        for line in map(json.loads, file):
+        for line in file:
+            if not line.endswith("\n"):  # the program was killed while it wrote
+                break
+            line = json.loads(line)
             if "measurement" in line:
                 measured, record = argparse.Namespace(**line["measurement"]), Record()
             else:

@@ -10,9 +10,9 @@ namespace {
 
 /// Writes the sums of a piece, and counts into `bins` unless it is null.
 template <typename T>
-void sum_changes(const T* before, const T* after, int64_t count, double* sums, int64_t* bins) {
-  std::fill_n(sums, ChangeTerms::count + 1, 0.0);
-  double& max_change = sums[ChangeTerms::count];
+void sum_piece(const T* before, const T* after, int64_t count, double* sums, int64_t* bins) {
+  std::fill_n(sums, ChangeTerms::num_results, 0.0);
+  double& max_change = sums[ChangeTerms::max_change];
   for (int64_t i = 0; i < count; ++i) {
     const ChangeTerms terms = ChangeTerms::of(before[i], after[i]);
     for (int term = 0; term < ChangeTerms::count; ++term) sums[term] += terms.values[term];
@@ -23,7 +23,7 @@ void sum_changes(const T* before, const T* after, int64_t count, double* sums, i
 }
 
 template <typename T>
-void change_sums_of(const Backend::ChangeSums& args) {
+void sum_changes_of(const Backend::SumChanges& args) {
   const T *before = args.before.data<T>(), *after = args.after.data<T>();
   auto* sums = args.sums.data<double>();
   auto* histogram = args.histogram == nullptr ? nullptr : args.histogram->data<int64_t>();
@@ -34,8 +34,8 @@ void change_sums_of(const Backend::ChangeSums& args) {
 #pragma omp for schedule(static)
     for (int64_t piece = 0; piece < pieces; ++piece) {
       const int64_t begin = piece * args.piece;
-      sum_changes(before + begin, after + begin, std::min(args.piece, count - begin),
-                  sums + piece * (ChangeTerms::count + 1), own.empty() ? nullptr : own.data());
+      sum_piece(before + begin, after + begin, std::min(args.piece, count - begin),
+                sums + piece * ChangeTerms::num_results, own.empty() ? nullptr : own.data());
     }
 #pragma omp critical
     for (size_t bin = 0; bin < own.size(); ++bin) histogram[bin] += own[bin];
@@ -51,8 +51,8 @@ void change_sums_of(const Backend::ChangeSums& args) {
 
 }  // namespace
 
-void CpuBackend::change_sums(const ChangeSums& args) {
-  dispatch_floating(args.before.dtype(), [&]<typename T>() { change_sums_of<T>(args); });
+void CpuBackend::sum_changes(const SumChanges& args) {
+  dispatch_floating(args.before.dtype(), [&]<typename T>() { sum_changes_of<T>(args); });
 }
 
 }  // namespace normtune

@@ -74,7 +74,7 @@ class CpuBackend final : public Backend {
   void sgd_step(const SgdStep& args) override;
   void squared_norms(const std::vector<NormInput>& inputs, const Tensor& output) override;
   void clipping_factor(const ClippingFactor& args) override;
-  void change_sums(const ChangeSums& args) override;
+  void sum_changes(const SumChanges& args) override;
 
   bool can_capture() const override { return false; }
   bool takes_row_gradients() const override { return true; }

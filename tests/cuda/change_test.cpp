@@ -53,10 +53,10 @@ BOOST_AUTO_TEST_CASE(sums_of_changes) {
       const Tensor from = without_first_row(in[0]), to = without_first_row(in[1]);
       const Device device = from.device();
       const Tensor sums =
-          Tensor::empty({(count + piece - 1) / piece, ChangeTerms::count + 1}, DType::float64, device);
+          Tensor::empty({(count + piece - 1) / piece, ChangeTerms::num_results}, DType::float64, device);
       const Tensor change = Tensor::empty_like(from),
                    histogram = Tensor::full({MagnitudeBins::count}, 3, DType::int64, device);
-      from.backend().change_sums({.before = from,
+      from.backend().sum_changes({.before = from,
                                   .after = to,
                                   .piece = piece,
                                   .sums = sums,

@@ -160,10 +160,13 @@ BOOST_AUTO_TEST_CASE(captured_steps_are_the_steps_themselves) {
   }
 }
 
-/// Those of several batches in pieces, of which the last update of an epoch has fewer.
+/// Those of several batches in pieces. The last update of an epoch, of 7 batches, has a single one, or three
+/// of which the last is smaller.
 BOOST_AUTO_TEST_CASE(captured_steps_of_several_batches) {
   if (!device_at_hand()) return;
-  for (const char* method : {"full", "layernorm", "random", "lora"}) check_captured_steps(method, 3);
+  for (const char* method : {"full", "layernorm", "random", "houlsby", "lora"}) {
+    for (const int64_t num_batches : {3, 4}) check_captured_steps(method, num_batches);
+  }
 }
 
 BOOST_AUTO_TEST_CASE(losses_of_a_regression) {

@@ -23,8 +23,8 @@ Tensor every_third_moved(const Tensor& before, double scale) {
 Tensor sums_of(const Tensor& before, const Tensor& after, int64_t piece, const Tensor* change = nullptr,
                const Tensor* histogram = nullptr) {
   const int64_t pieces = (before.numel() + piece - 1) / piece;
-  const Tensor sums = Tensor::full({pieces, ChangeTerms::count + 1}, NAN, DType::float64);
-  cpu().change_sums({.before = before,
+  const Tensor sums = Tensor::full({pieces, ChangeTerms::num_results}, NAN, DType::float64);
+  cpu().sum_changes({.before = before,
                      .after = after,
                      .piece = piece,
                      .sums = sums,
@@ -86,7 +86,7 @@ BOOST_AUTO_TEST_CASE(bins_tell_a_magnitude_within_one_percent) {
 
 BOOST_AUTO_TEST_CASE(bits_do_not_depend_on_threads) {
   const Tensor before = random_tensor({40'000}, DType::float32, 1), after = every_third_moved(before, 1e-3);
-  check_bits_for_any_threads("change_sums", [&] {
+  check_bits_for_any_threads("sum_changes", [&] {
     const Tensor change = Tensor::empty_like(before),
                  counts = Tensor::zeros({MagnitudeBins::count}, DType::int64);
     const Tensor sums = sums_of(before, after, 1000, &change, &counts);
