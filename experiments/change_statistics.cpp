@@ -98,12 +98,14 @@ double MagnitudeHistogram::quantile(double q) const {
 
 // ---- Tensors
 
-ChangeSums measure_change(const Tensor& before, const Tensor& after, MagnitudeHistogram* histogram) {
+ChangeSums measure_change(const Tensor& before, const Tensor& after, MagnitudeHistogram* histogram,
+                          Tensor* change) {
   Tensor counts;
   if (histogram != nullptr) counts = Tensor::zeros({MagnitudeBins::count}, DType::int64, before.device());
+  if (change != nullptr) *change = Tensor::empty(before.shape(), DType::float32, before.device());
   ChangeSums total;
-  for (const ChangeSums& piece : sums_of_pieces(before, after, elements_of_a_piece, nullptr,
-                                                histogram == nullptr ? nullptr : &counts)) {
+  for (const ChangeSums& piece :
+       sums_of_pieces(before, after, elements_of_a_piece, change, histogram == nullptr ? nullptr : &counts)) {
     total.add(piece);
   }
   if (histogram != nullptr) histogram->add(counts);
@@ -113,12 +115,6 @@ ChangeSums measure_change(const Tensor& before, const Tensor& after, MagnitudeHi
 std::vector<ChangeSums> measure_row_changes(const Tensor& before, const Tensor& after) {
   check(before.shape().rank() == 2, "change: expected a matrix, found {}", before.shape());
   return sums_of_pieces(before, after, std::max<int64_t>(1, before.size(1)), nullptr, nullptr);
-}
-
-Tensor absolute_change(const Tensor& before, const Tensor& after) {
-  Tensor change = Tensor::empty(before.shape(), DType::float32, before.device());
-  sums_of_pieces(before, after, elements_of_a_piece, &change, nullptr);
-  return change;
 }
 
 }  // namespace normtune

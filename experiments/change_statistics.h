@@ -50,14 +50,13 @@ class MagnitudeHistogram {
 
 // Of two tensors of one shape, dtype (float32, on the CPU also float64) and device, where the sums are taken.
 
-/// The sums over all elements, and into `histogram`, unless it is null, the magnitudes of their change.
-/// Pieces of a fixed size are added in order, so the result does not depend on the number of threads.
-ChangeSums measure_change(const Tensor& before, const Tensor& after, MagnitudeHistogram* histogram = nullptr);
+/// The sums over all elements. Pieces of a fixed size are added in order, so the result does not depend on
+/// the number of threads. Unless they are null, `histogram` counts the magnitudes of the changes besides, and
+/// `change` becomes |after - before| as float32.
+ChangeSums measure_change(const Tensor& before, const Tensor& after, MagnitudeHistogram* histogram = nullptr,
+                          Tensor* change = nullptr);
 
 /// The sums over each row of two matrices [rows, columns].
 std::vector<ChangeSums> measure_row_changes(const Tensor& before, const Tensor& after);
-
-/// |after - before| as float32.
-Tensor absolute_change(const Tensor& before, const Tensor& after);
 
 }  // namespace normtune

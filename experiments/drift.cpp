@@ -105,8 +105,8 @@ class Measurement {
   };
   Versions read(const std::string& name) const;
   void measure_all(const std::string& before_sha256);
-  ChangeSums measure(const std::string& name, const Tensor& b, const Tensor& a);
-  void split_rows(const std::string& name, const Tensor& b, const Tensor& a);
+  ChangeSums measure(const std::string& name, const Versions& versions, Tensor* change);
+  void split_rows(const std::string& name, const Versions& versions);
   bool occurs(const std::string& component, int64_t row, const ChangeSums& change) const;
   void add_quantiles(std::vector<DriftRow>& rows, const std::vector<ComponentGroup>& groups) const;
 
@@ -136,15 +136,15 @@ Measurement::Versions Measurement::read(const std::string& name) const {
   return {before.to(dtype).to(device), after.to(dtype).to(device)};
 }
 
-ChangeSums Measurement::measure(const std::string& name, const Tensor& b, const Tensor& a) {
+ChangeSums Measurement::measure(const std::string& name, const Versions& versions, Tensor* change) {
   MagnitudeHistogram histogram;
-  const ChangeSums sums = measure_change(b, a, &histogram);
+  const ChangeSums sums = measure_change(versions.before, versions.after, &histogram, change);
   require_finite(sums, name, before_.path(), after_.path());
   for (const ComponentGroup* group : pools_[name]) histograms_[group].add(histogram);
   const ComponentGroup& group = *pools_[name].front();
   const bool is_table = group.component.starts_with("embeddings.") &&
-                        group.component.ends_with("_embeddings") && b.shape().rank() == 2;
-  if (is_table) split_rows(name, b, a);
+                        group.component.ends_with("_embeddings") && versions.before.shape().rank() == 2;
+  if (is_table) split_rows(name, versions);
   return sums;
 }
 
@@ -156,9 +156,9 @@ bool Measurement::occurs(const std::string& component, int64_t row, const Change
   return row < static_cast<int64_t>(occurring.tokens.size()) && occurring.tokens[static_cast<size_t>(row)];
 }
 
-void Measurement::split_rows(const std::string& name, const Tensor& b, const Tensor& a) {
+void Measurement::split_rows(const std::string& name, const Versions& versions) {
   RowSums& sums = row_sums_[name];
-  for (const ChangeSums& row : measure_row_changes(b, a)) {
+  for (const ChangeSums& row : measure_row_changes(versions.before, versions.after)) {
     const bool found = occurs(pools_[name].front()->component, sums.rows++, row);
     sums.occurring += found;
     (found ? sums.of_occurring : sums.of_others).add(row);
@@ -167,9 +167,9 @@ void Measurement::split_rows(const std::string& name, const Tensor& b, const Ten
 
 void Measurement::measure_all(const std::string& before_sha256) {
   const auto measure_one = [&](const std::string& name, bool keep) {
-    const auto [before, after] = read(name);
-    sums_[places_[name]] = measure(name, before, after);
-    return keep ? absolute_change(before, after).to(Device{}) : Tensor();
+    Tensor change;
+    sums_[places_[name]] = measure(name, read(name), keep ? &change : nullptr);
+    return keep ? change.to(Device{}) : Tensor();
   };
   if (options_.element_file.empty()) {
     for (const TensorSize& tensor : common_.tensors) measure_one(tensor.name, false);
@@ -225,8 +225,8 @@ Drift Measurement::run(const std::optional<StepSizes>& steps) {
 
 DriftCheckpoint Measurement::run_checkpoint(int64_t step, const std::optional<StepSizes>& steps) {
   for (const TensorSize& tensor : common_.tensors) {
-    const auto [before, after] = read(tensor.name);
-    const ChangeSums sums = measure_change(before, after);
+    const Versions versions = read(tensor.name);
+    const ChangeSums sums = measure_change(versions.before, versions.after);
     require_finite(sums, tensor.name, before_.path(), after_.path());
     sums_[places_[tensor.name]] = sums;
   }

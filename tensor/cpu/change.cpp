@@ -8,9 +8,9 @@
 namespace normtune {
 namespace {
 
-/// Writes the sums of a piece, and counts into `bins` unless it is null.
+/// Writes the sums of a piece and the changes, and counts into `bins`; these two may be null.
 template <typename T>
-void sum_piece(const T* before, const T* after, int64_t count, double* sums, int64_t* bins) {
+void sum_piece(const T* before, const T* after, int64_t count, double* sums, float* changes, int64_t* bins) {
   std::fill_n(sums, ChangeTerms::num_results, 0.0);
   double& max_change = sums[ChangeTerms::max_change];
   for (int64_t i = 0; i < count; ++i) {
@@ -18,6 +18,7 @@ void sum_piece(const T* before, const T* after, int64_t count, double* sums, int
     for (int term = 0; term < ChangeTerms::count; ++term) sums[term] += terms.values[term];
     const double change = terms.values[ChangeTerms::abs_change];
     max_change = std::max(max_change, change);
+    if (changes != nullptr) changes[i] = static_cast<float>(change);
     if (bins != nullptr) ++bins[MagnitudeBins::bin_of(change)];
   }
 }
@@ -26,6 +27,7 @@ template <typename T>
 void sum_changes_of(const Backend::SumChanges& args) {
   const T *before = args.before.data<T>(), *after = args.after.data<T>();
   auto* sums = args.sums.data<double>();
+  auto* changes = args.change == nullptr ? nullptr : args.change->data<float>();
   auto* histogram = args.histogram == nullptr ? nullptr : args.histogram->data<int64_t>();
   const int64_t count = args.before.numel(), pieces = divide_up(count, args.piece);
 #pragma omp parallel if (pieces > 1)
@@ -35,18 +37,12 @@ void sum_changes_of(const Backend::SumChanges& args) {
     for (int64_t piece = 0; piece < pieces; ++piece) {
       const int64_t begin = piece * args.piece;
       sum_piece(before + begin, after + begin, std::min(args.piece, count - begin),
-                sums + piece * ChangeTerms::num_results, own.empty() ? nullptr : own.data());
+                sums + piece * ChangeTerms::num_results, changes == nullptr ? nullptr : changes + begin,
+                own.empty() ? nullptr : own.data());
     }
 #pragma omp critical
     for (size_t bin = 0; bin < own.size(); ++bin) histogram[bin] += own[bin];
   }
-  if (args.change == nullptr) return;
-  auto* change = args.change->data<float>();
-  parallel_pieces(count, elements_per_piece, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      change[i] = static_cast<float>(ChangeTerms::of(before[i], after[i]).values[ChangeTerms::abs_change]);
-    }
-  });
 }
 
 }  // namespace
